@@ -1,0 +1,121 @@
+"""What is measured of tfzoo: its compiled training step, the same step written by hand, and `fit`.
+
+The loss is that of pythae's "mse": a Gaussian likelihood of scale 1, and minus the ELBO or the importance-weighted bound.
+"""
+
+import functools
+import math
+import time
+from collections.abc import Callable, Iterator
+
+import keras
+import numpy as np
+import tensorflow as tf
+from networks import EVENT_SHAPE, NETWORKS
+
+import tfzoo
+
+__all__ = ["FITS", "STEPS", "VERSIONS"]
+
+VERSIONS = {"tensorflow": tf.__version__, "keras": keras.__version__, "tfzoo": tfzoo.__version__}
+LEARNING_RATE = 1e-3
+HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
+
+
+def create_model(model: str, network: str, latent_dim: int) -> keras.Model:
+    """Returns a compiled model of the zoo."""
+    encoder, decoder = NETWORKS[network](latent_dim)
+    options = {"num_samples": 5} if model == "iwae" else {}
+    built = tfzoo.create_model(
+        model,
+        event_shape=EVENT_SHAPE,
+        latent_dim=latent_dim,
+        likelihood="gaussian",
+        scale=1.0,
+        encoder=encoder,
+        decoder=decoder,
+        **options,
+    )
+    built.compile(optimizer=keras.optimizers.Adam(LEARNING_RATE))
+    return built
+
+
+def zoo_step(model: str, network: str, latent_dim: int, images: np.ndarray) -> tuple[Callable[[], float], int]:
+    """Returns the step that `fit` runs, compiled as Keras does, on one batch; and the number of its weights."""
+    built = create_model(model, network, latent_dim)
+    built.make_train_function()
+    batch = {"image": images, "label": np.zeros(len(images), np.int32), "index": np.arange(len(images), dtype=np.int32)}
+    batches = iter(tf.data.Dataset.from_tensors(batch).repeat())
+    step = built.train_function
+    return lambda: step(batches)["loss"], sum(int(np.prod(w.shape)) for w in built.trainable_weights)
+
+
+def handwritten_step(model: str, network: str, latent_dim: int, images: np.ndarray) -> tuple[Callable[[], float], int]:
+    """Returns what an expert writes for this one model: a `tf.function` with nothing in it but the loss."""
+    encoder, decoder = NETWORKS[network](latent_dim)
+    loc_head, scale_head = keras.layers.Dense(latent_dim), keras.layers.Dense(latent_dim, "softplus")
+    for head in (loc_head, scale_head):
+        head.build(encoder.output_shape)
+    layers = [encoder, loc_head, scale_head, decoder]
+    variables = [v for layer in layers for v in layer.trainable_variables]
+    optimizer = keras.optimizers.Adam(LEARNING_RATE)
+    optimizer.build(variables)
+    num_samples = 5 if model == "iwae" else 1
+    size = math.prod(EVENT_SHAPE)
+
+    def loss_of(x: tf.Tensor) -> tf.Tensor:
+        features = encoder(x, training=True)
+        loc, scale = loc_head(features), scale_head(features) + 1e-6
+        noise = tf.random.normal([num_samples, len(images), latent_dim])
+        z = loc + scale * noise
+        means = decoder(tf.reshape(z, [-1, latent_dim]), training=True)
+        error = tf.reshape(means, [num_samples, len(images), size]) - tf.reshape(x, [len(images), size])
+        log_likelihood = -0.5 * tf.reduce_sum(tf.square(error), -1) - size * HALF_LOG_TWO_PI
+        if model == "vae":
+            kl = 0.5 * tf.reduce_sum(tf.square(loc) + tf.square(scale) - 1.0 - 2.0 * tf.math.log(scale), -1)
+            return tf.reduce_mean(kl - log_likelihood[0])
+        log_ratio = tf.reduce_sum(0.5 * tf.square(noise) - 0.5 * tf.square(z) + tf.math.log(scale), -1)
+        log_weights = log_likelihood + log_ratio
+        return math.log(num_samples) - tf.reduce_mean(tf.reduce_logsumexp(log_weights, 0))
+
+    @tf.function(autograph=False)
+    def step(x: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            loss = loss_of(x)
+        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+        return loss
+
+    batch = tf.constant(images)
+    return lambda: step(batch), sum(int(np.prod(v.shape)) for v in variables)
+
+
+class _Clock(keras.callbacks.Callback):
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: list[float] = []
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self._start = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        self.seconds.append(time.perf_counter() - self._start)
+
+
+@functools.lru_cache(maxsize=1)
+def _dataset(count: int, batch_size: int) -> tf.data.Dataset:
+    images = np.random.default_rng(0).random((count, *EVENT_SHAPE), dtype=np.float32)
+    return tfzoo.data.load({"image": images}, batch_size=batch_size)
+
+
+def zoo_fit(model: str, network: str, latent_dim: int, *, examples: int, batch_size: int) -> Iterator[float]:
+    """Yields the seconds of each epoch of a freshly built model's `fit` on a tf.data data set, the first left out."""
+    built, data = create_model(model, network, latent_dim), _dataset(examples, batch_size)
+    built.fit(data, epochs=1)
+    while True:
+        clock = _Clock()
+        built.fit(data, epochs=1, callbacks=[clock])
+        yield clock.seconds[0]
+
+
+STEPS = {"tfzoo": zoo_step, "by hand": handwritten_step}
+FITS = {"tfzoo": zoo_fit}

@@ -1,0 +1,55 @@
+"""Backups and histories survive what a kill can leave behind."""
+
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+
+import tfzoo
+from tfzoo.callbacks import ResumableHistory, SafeBackup, read_history
+
+IMAGES = np.random.default_rng(0).random((20, 4), np.float32)
+
+
+def make() -> keras.Model:
+    keras.utils.set_random_seed(0)
+    model = tfzoo.create_model("vae", event_shape=(4,), latent_dim=2, seed=0)
+    model.compile(keras.optimizers.Adam(1e-2))
+    return model
+
+
+def train(folder: pathlib.Path, epochs: int) -> keras.Model:
+    model = make()
+    callbacks = [ResumableHistory(folder / "history.csv"), SafeBackup(folder / "backup")]
+    model.fit(IMAGES, batch_size=20, shuffle=False, epochs=epochs, verbose=0, callbacks=callbacks)
+    return model
+
+
+def test_resumed_training_equals_uninterrupted_training(tmp_path: pathlib.Path) -> None:
+    # With the data in one order: weights, optimiser state and noise go on as they were.
+    (tmp_path / "a").mkdir()
+    train(tmp_path / "a", 6)
+    (tmp_path / "b").mkdir()
+    train(tmp_path / "b", 3)
+    train(tmp_path / "b", 6)
+    one, two = read_history(tmp_path / "a" / "history.csv"), read_history(tmp_path / "b" / "history.csv")
+    assert [row["epoch"] for row in two] == ["1", "2", "3", "4", "5", "6"]
+    np.testing.assert_allclose([float(row["loss"]) for row in one], [float(row["loss"]) for row in two], rtol=1e-4)
+
+
+@pytest.mark.parametrize("victim", ["latest.weights.h5", "training_metadata.json", "noise.npy"])
+def test_a_half_written_backup_falls_back_to_the_epoch_before(tmp_path: pathlib.Path, victim: str) -> None:
+    train(tmp_path, 3)
+    broken = tmp_path / "backup" / victim
+    broken.write_bytes(broken.read_bytes()[: len(broken.read_bytes()) // 2])
+    train(tmp_path, 4)
+    assert [row["epoch"] for row in read_history(tmp_path / "history.csv")] == ["1", "2", "3", "4"]
+
+
+@pytest.mark.fast
+def test_epochs_trained_anew_replace_their_rows(tmp_path: pathlib.Path) -> None:
+    history = ResumableHistory(tmp_path / "history.csv")
+    for epoch, loss in [(0, 3.0), (1, 2.0), (2, 1.0), (1, 1.5)]:
+        history.on_epoch_end(epoch, {"loss": loss})
+    assert [(row["epoch"], row["loss"]) for row in read_history(tmp_path / "history.csv")] == [("1", "3"), ("2", "1.5")]

@@ -1,0 +1,243 @@
+"""The command line, in this process: what it writes, what it prints, and how it fails."""
+
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tfzoo import cli, runs
+from tfzoo.callbacks import read_history
+
+
+def run(*arguments: str) -> int:
+    """Runs the command line and returns its exit status."""
+    with pytest.raises(SystemExit) as status:
+        cli.main(list(arguments))
+    return int(status.value.code or 0)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    folder = tmp_path_factory.mktemp("runs") / "vae"
+    assert run("train", "vae_digits", "--epochs", "2", "--out", str(folder), "--quiet") == 0
+    return folder
+
+
+def test_train_fills_a_run_folder(trained: pathlib.Path) -> None:
+    names = {path.name for path in trained.iterdir()}
+    assert names >= {
+        "model.keras",
+        "config.json",
+        "history.csv",
+        "logs",
+        "backup",
+        "samples.png",
+        "reconstructions.png",
+    }
+    assert not [name for name in names if name.endswith(".new")]
+    assert [row["epoch"] for row in read_history(trained / "history.csv")] == ["1", "2"]
+    assert json.loads((trained / "config.json").read_text())["made_with"]["tfzoo"]
+
+
+def test_train_logs_losses_and_image_grids_for_tensorboard(trained: pathlib.Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    images = EventAccumulator(str(trained / "logs" / "images")).Reload()
+    tensors = images.Tags()["tensors"]
+    assert {"samples", "reconstructions"} <= set(tensors)
+    assert len(images.Tensors("samples")) == 2
+    losses = EventAccumulator(str(trained / "logs" / "train")).Reload()
+    assert "epoch_loss" in losses.Tags()["tensors"]
+
+
+def test_evaluate_writes_metrics_that_say_how(trained: pathlib.Path, capsys: pytest.CaptureFixture) -> None:
+    arguments = ["evaluate", str(trained), "--metrics", "elbo,nll,mse", "--samples", "20", "--images", "50"]
+    assert run(*arguments) == 0
+    first = json.loads((trained / "metrics.json").read_text())
+    assert set(first) >= {"elbo", "nll", "mse"}
+    assert first["nll"]["num_samples"] == 20
+    assert first["nll"]["num_images"] == 50
+    assert first["nll"]["standard_error"] > 0
+    # Importance sampling is the tighter bound, up to the noise of both.
+    noise = first["nll"]["sampling_error"] + first["elbo"]["standard_error"]
+    assert -first["nll"]["nll"] > first["elbo"]["elbo"] - 4 * noise
+    assert "importance sampling from q(z|x), 20 samples" in " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert run(*arguments) == 0
+    assert json.loads((trained / "metrics.json").read_text()) == first  # same seed, same numbers
+
+
+def test_evaluate_scores_samples_and_codes(trained: pathlib.Path) -> None:
+    assert run("evaluate", str(trained), "--metrics", "inception_score,fid,f1", "--generated", "100") == 0
+    metrics = json.loads((trained / "metrics.json").read_text())
+    assert 1.0 <= metrics["inception_score"]["inception_score"] <= 10.0
+    assert metrics["fid"]["fid"] > 0
+    assert 0 < metrics["f1"]["f1"] <= 1
+    assert "digits classifier" in metrics["fid"]["estimator"]
+
+
+@pytest.mark.parametrize(
+    ("verb", "options", "name"),
+    [
+        ("sample", ["--count", "7"], "samples"),
+        ("reconstruct", ["--index", "3", "--index", "14"], "reconstructions"),
+        ("interpolate", ["--count", "2", "--points", "5"], "interpolations"),
+        ("inpaint", ["--count", "3", "--completions", "2"], "inpaintings"),
+    ],
+)
+def test_picture_verbs_write_png_grids(
+    trained: pathlib.Path, tmp_path: pathlib.Path, verb: str, options: list, name: str
+):
+    out = tmp_path / "picture.png"
+    assert run(verb, str(trained), "--out", str(out), *options) == 0
+    pixels = np.asarray(Image.open(out))
+    assert pixels.min() < 100 < pixels.max()
+    assert run(verb, str(trained), *options) == 0
+    np.testing.assert_array_equal(np.asarray(Image.open(trained / f"{name}.png")), pixels)  # same seed, same picture
+
+
+def test_export_is_verified_in_a_fresh_process(trained: pathlib.Path, tmp_path: pathlib.Path, capsys) -> None:
+    assert run("export", str(trained), str(tmp_path / "served"), "--samples", "10") == 0
+    assert "8 signatures in a fresh process" in capsys.readouterr().out
+    assert (tmp_path / "served" / "saved_model.pb").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["served"]
+
+
+def test_list_names_everything(capsys: pytest.CaptureFixture) -> None:
+    assert run("list") == 0
+    printed = capsys.readouterr().out
+    assert "vae_mnist" in printed
+    assert "iwae" in printed
+    assert "fashion_mnist" in printed
+
+
+@pytest.mark.parametrize(
+    "verb", ["train", "evaluate", "sample", "reconstruct", "interpolate", "inpaint", "export", "list", "quickstart"]
+)
+def test_every_verb_has_help_with_an_example(verb: str, capsys: pytest.CaptureFixture) -> None:
+    assert run(verb, "--help") == 0
+    printed = capsys.readouterr().out
+    assert f"Example:  tfzoo {verb}" in printed
+    assert "--debug" in printed
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "vae", "--data", "digits", "--set", "no_such=1"],
+        ["train", "vea", "--data", "digits"],
+        ["train", "vae", "--data", "digist"],
+        ["train", "vae", "--data", "digits", "--optimizer", "Adamax2"],
+        ["train", "vae", "--data", "digits", "--set", "likelihood=poisson"],
+        ["train", "vae", "--data", "digits", "--set", "latent_dim=0"],
+        ["train", "--resume", "nowhere"],
+        ["evaluate", "nowhere"],
+        ["sample", "nowhere"],
+        ["export", "nowhere", "there"],
+    ],
+)
+def test_errors_are_one_line_and_leave_nothing(
+    arguments: list[str], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(*arguments) == 1
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("Error: ")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train"],
+        ["train", "vae"],
+        ["no_such_verb"],
+        ["train", "vae_digits", "--epochs", "0"],
+        ["train", "vae_digits", "--set", "latent_dim"],
+        ["train", "vae_digits", "--resume", "there"],
+        ["sample"],
+    ],
+)
+def test_commands_that_cannot_be_understood_exit_with_2(arguments: list[str], tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(*arguments) == 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_unknown_metric_and_unwritable_pictures_are_errors(trained: pathlib.Path, capsys) -> None:
+    assert run("evaluate", str(trained), "--metrics", "nil") == 1
+    assert capsys.readouterr().err.strip().endswith("Received: 'nil'")
+    assert run("sample", str(trained), "--out", "/no/such/folder/x.png") == 1
+    assert "Received: /no/such/folder/x.png" in capsys.readouterr().err
+    assert run("reconstruct", str(trained), "--index", "100000") == 1
+    assert "Received: 100000" in capsys.readouterr().err
+
+
+def test_debug_shows_the_traceback() -> None:
+    with pytest.raises(ValueError, match="Received: nowhere"):
+        cli.main(["sample", "nowhere", "--debug"])
+
+
+def test_a_new_run_refuses_a_folder_in_use_and_an_unwritable_one(trained: pathlib.Path, tmp_path, capsys) -> None:
+    before = sorted(trained.iterdir())
+    assert run("train", "vae_digits", "--epochs", "1", "--out", str(trained)) == 1
+    assert sorted(trained.iterdir()) == before
+    (tmp_path / "file").write_text("")
+    assert run("train", "vae_digits", "--epochs", "1", "--out", str(tmp_path / "file" / "run")) == 1
+    assert "Received:" in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_a_run_with_own_options_is_repeated_by_its_seed(tmp_path: pathlib.Path) -> None:
+    for name in ("a", "b"):
+        options = ["--data", "digits", "--set", "latent_dim=2", "--set", "num_samples=2", "--batch-size", "500"]
+        options += ["--epochs", "1", "--seed", "3", "--binarize", "dynamic", "--quiet", "--optimizer", "Adamax"]
+        assert run("train", "iwae", *options, "--out", str(tmp_path / name)) == 0
+    first, second = (runs.load(tmp_path / name)[1] for name in ("a", "b"))
+    assert first.latent_dim == 2
+    np.testing.assert_allclose(first.sample(3, seed=0), second.sample(3, seed=0), atol=1e-6)
+
+
+def test_mirrored_mixed_precision_and_xla_train_by_their_options(tmp_path: pathlib.Path) -> None:
+    common = ["train", "vae_digits", "--epochs", "1", "--batch-size", "500", "--quiet"]
+    assert run(*common, "--strategy", "mirrored", "--out", str(tmp_path / "mirrored")) == 0
+    assert run(*common, "--jit-compile", "--out", str(tmp_path / "xla")) == 0
+    assert run(*common, "--mixed-precision", "--out", str(tmp_path / "mixed")) == 0
+    _, model = runs.load(tmp_path / "mixed")
+    assert model.compute_dtype == "float16"
+    assert model.log_prob(np.full([2, 8, 8, 1], 0.5, np.float32), 5, seed=0).dtype == "float32"
+
+
+def test_killed_run_goes_on_and_loses_one_epoch_at_most(tmp_path: pathlib.Path) -> None:
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "tfzoo.cli", "train", "vae_digits", "--epochs", "1000", "--out", str(folder)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ})
+    try:
+        deadline = time.monotonic() + 120
+        while len(read_history(folder / "history.csv")) < 3:
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.05)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    done = len(read_history(folder / "history.csv"))
+    rows = read_history(folder / "history.csv")
+    runs.train(folder, epochs=done + 2)
+    resumed = read_history(folder / "history.csv")
+    assert [int(row["epoch"]) for row in resumed] == list(range(1, done + 3))
+    assert resumed[: done - 1] == rows[: done - 1]  # at most the last epoch was trained anew
+    assert float(resumed[-1]["loss"]) < float(rows[0]["loss"])
+    assert json.loads((folder / "config.json").read_text())["epochs"] == done + 2
+
+
+def test_version_is_printed(capsys: pytest.CaptureFixture) -> None:
+    assert run("--version") == 0
+    assert re.search(r"\d+\.\d+\.\d+", capsys.readouterr().out)

@@ -1,0 +1,19 @@
+"""Data sets as `tf.data.Dataset`s of `{"image", "label", "index"}`, all loaded by one function.
+
+```python
+from tfzoo import data
+
+train = data.load("digits", "train", batch_size=100, binarize="dynamic")
+for batch in train:
+    batch["image"]  # float32 [B, 8, 8, 1]
+    batch["index"]  # int32 [B]: the same number for the same image, at every epoch
+data.info("mnist").num_examples  # {"train": 50000, "validation": 10000, "test": 10000, ...}
+```
+"""
+
+from tfzoo.data.catalogue import DatasetInfo, list_datasets
+from tfzoo.data.corruptions import dynamic_binarize, static_binarize
+from tfzoo.data.info import info
+from tfzoo.data.load import load
+
+__all__ = ["DatasetInfo", "dynamic_binarize", "info", "list_datasets", "load", "static_binarize"]

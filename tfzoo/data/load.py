@@ -1,0 +1,152 @@
+"""The one function that loads every kind of data."""
+
+import difflib
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfzoo.data.arrays import from_arrays, is_arrays
+from tfzoo.data.catalogue import CATALOGUE, SPLITS, list_datasets
+from tfzoo.data.digits import load_digits
+from tfzoo.data.folders import load_folder
+from tfzoo.data.pipeline import build
+from tfzoo.data.resizing import image_size_pair, resize_table
+from tfzoo.data.sources import Stream, Table
+from tfzoo.data.tfds_sets import load_tfds
+
+__all__ = ["is_folder", "load", "unknown_name"]
+
+BINARIZE = (None, "static", "dynamic")
+VALUE_RANGES = ((0.0, 1.0), (-1.0, 1.0))
+
+
+def load(
+    name: Any,
+    split: str = "train",
+    *,
+    batch_size: int | None = None,
+    shuffle: bool | None = None,
+    binarize: str | None = None,
+    value_range: tuple[float, float] = (0.0, 1.0),
+    image_size: int | tuple[int, int] | None = None,
+    data_dir: str | pathlib.Path | None = None,
+    seed: int = 0,
+    cache: bool = True,
+    drop_remainder: bool = False,
+    download: bool = True,
+) -> tf.data.Dataset:
+    """Loads a data set.
+
+    Every element is a dict:
+
+    - "image": float32 `[B, H, W, C]`, in `value_range`;
+    - "label": int32 `[B]`, -1 where there is none;
+    - "index": int32 `[B]`, the example's place in its split's canonical order, 0 to n - 1. It belongs to the same
+      image at every epoch, and whatever the shuffling, the batch size and the seed.
+
+    `len()` of the result is known. Sets of up to 1 GiB are read into memory by this call; larger ones are read while
+    they are iterated over.
+
+    Args:
+        name: one of
+            - a name of `tfzoo.data.list_datasets()`. "digits" comes with scikit-learn; the others are read by
+              tensorflow-datasets (`pip install "tfzoo[data]"`). CelebA is cropped to rows 45-172 and columns 25-152,
+              then resized;
+            - the path of a folder of PNG and JPEG images, whose sub-folders, sorted, are the labels. Its order is that
+              of a hash of the files' names; 80 % are "train", 10 % "validation", 10 % "test". A folder that has
+              sub-folders for the splits is loaded by `load("folder/test", "all")`;
+            - NumPy arrays: images, a pair (images, labels), or a dict {"image", "label"}. Images are `[N, H, W, C]`
+              (also vectors `[N, D]`, volumes `[N, T, H, W, C]`): uint8, which is divided by 255, bool, or floats in
+              [0, 1]. All of them are the split "train" (and "all"): whoever holds arrays has split them already.
+        split: "train", "validation", "test", "train+validation" or "all", these two being joined in this order.
+            MNIST, Fashion-MNIST and KMNIST have 50,000, 10,000 and 10,000 images; `tfzoo.data.info` has the others.
+        batch_size: examples in a batch; None for single examples, without the dimension B.
+        shuffle: anew at each iteration; None means yes for "train" and "train+validation" only. In-memory sets are
+            shuffled as a whole, larger ones in a buffer of 10,000.
+        binarize: "dynamic" draws each pixel as a Bernoulli variable, anew at each iteration; "static" draws it once,
+            as a function of `seed` and index.
+        value_range: (0, 1) or (-1, 1); the latter cannot be binarised.
+        image_size: int or (height, width) to resize to, bilinearly and antialiased; None keeps the size, which for
+            CelebA is 64.
+        data_dir: tensorflow-datasets' folder; None for its own default.
+        seed: of the shuffling and the binarisation. The same seed repeats the same sequence of epochs. As everywhere in
+            tf.data, `tf.random.set_seed` has its part in it (but not in "static").
+        cache: keep the images in memory, as uint8 and before binarising; False reads tensorflow-datasets and folders
+            from disk at each pass.
+        drop_remainder: drop a last batch that is not full.
+        download: try to download what is not on disk.
+
+    Returns:
+        a `tf.data.Dataset`, prefetched.
+
+    Raises:
+        FileNotFoundError: if the data are not on disk and cannot be downloaded; it says the command that prepares them.
+        ValueError: on an unknown name, split or option, and on unusable images: wrong rank, dtype or range, NaN, none
+            at all, a corrupt file.
+    """
+    size = image_size_pair(image_size)
+    interval = _check_options(split, batch_size, binarize, value_range, seed)
+    source: Table | Stream
+    if is_arrays(name):
+        if split not in ("train", "all"):
+            raise ValueError(f'Arrays are one split, "train": load each part by itself. Received: split={split!r}')
+        source = from_arrays(name)
+        source = source if size is None else resize_table(source, size)
+    elif name == "digits":
+        source = load_digits(split)
+        source = source if size is None else resize_table(source, size)
+    elif isinstance(name, str) and name in CATALOGUE:
+        source = load_tfds(name, split, image_size=size, data_dir=data_dir, cache=cache, download=download)
+    elif isinstance(name, str | os.PathLike) and is_folder(name):
+        source = load_folder(pathlib.Path(name), split, image_size=size, cache=cache)
+    else:
+        raise unknown_name(name)
+    return build(
+        source,
+        batch_size=batch_size,
+        shuffle=split in ("train", "train+validation") if shuffle is None else shuffle,
+        binarize=binarize,
+        value_range=interval,
+        seed=int(seed),
+        cache=cache,
+        drop_remainder=drop_remainder,
+    )
+
+
+def unknown_name(name: Any) -> ValueError:
+    """The error for something that is neither a name, a folder nor arrays."""
+    close = difflib.get_close_matches(str(name), list_datasets(), n=3) if isinstance(name, str) else []
+    hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"the names are {', '.join(list_datasets())}."
+    return ValueError(
+        f"Not a data set's name, a folder or NumPy arrays; {hint} "
+        f"Received: {repr(name) if isinstance(name, str) else type(name).__name__}"
+    )
+
+
+def is_folder(name: str | os.PathLike[str]) -> bool:
+    """Whether a string is meant as a path; one with a separator is, even if nothing is there."""
+    return not isinstance(name, str) or "/" in name or os.sep in name or pathlib.Path(name).is_dir()
+
+
+def _check_options(split: Any, batch_size: Any, binarize: Any, value_range: Any, seed: Any) -> tuple[float, float]:
+    """Checks what does not depend on the data, and returns the value range as floats."""
+    if split not in SPLITS:
+        raise ValueError(f"`split` must be one of {', '.join(SPLITS)}. Received: {split!r}")
+    if batch_size is not None and (not _is_int(batch_size) or batch_size < 1):
+        raise ValueError(f"`batch_size` must be a positive int or None. Received: {batch_size!r}")
+    if binarize not in BINARIZE:
+        raise ValueError(f"`binarize` must be None, 'static' or 'dynamic'. Received: {binarize!r}")
+    if not isinstance(value_range, tuple | list) or tuple(value_range) not in VALUE_RANGES:
+        raise ValueError(f"`value_range` must be (0, 1) or (-1, 1). Received: {value_range!r}")
+    if binarize is not None and value_range[0] != 0:
+        raise ValueError(f"`binarize` needs value_range (0, 1). Received: {value_range!r}")
+    if not _is_int(seed) or not -(2**63) <= seed < 2**63:
+        raise ValueError(f"`seed` must be an int of 64 bits. Received: {seed!r}")
+    return float(value_range[0]), float(value_range[1])
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)

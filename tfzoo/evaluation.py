@@ -1,0 +1,212 @@
+"""Numbers about a trained model: each says its estimator, its sample count and its error.
+
+Likelihoods and bounds are in nats an example, means over test images; `standard_error` is that of the mean over images,
+``standard deviation / sqrt(number of images)``.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfzoo import metrics as tfzoo_metrics
+from tfzoo import random
+from tfzoo.models.amortised import AmortisedModel
+from tfzoo.objectives import annealed, importance
+from tfzoo.types import Tensor
+
+__all__ = ["METRICS", "evaluate"]
+
+# What `evaluate` can measure, and what it measures unless told.
+METRICS = ("elbo", "nll", "mse", "inception_score", "fid", "f1", "ais")
+
+# Feature networks that know a data set's images.
+_CLASSIFIERS = {"digits": "digits", "mnist": "mnist", "binarized_mnist": "mnist", "fashion_mnist": "fashion_mnist"}
+
+
+def evaluate(
+    model: AmortisedModel,
+    dataset: tf.data.Dataset,
+    names: Iterable[str],
+    *,
+    dataset_name: str = "",
+    value_range: tuple[float, float] = (0.0, 1.0),
+    num_samples: int = 1000,
+    num_generated: int | None = None,
+    seed: int = 0,
+    progress: Callable[[str, int], Callable[[], None]] | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Measures a model on a data set.
+
+    Args:
+      model: a model of the zoo.
+      dataset: batches of {"image", "label", "index"}.
+      names: of `METRICS`.
+      dataset_name: chooses the classifier behind "inception_score" and "fid"; other data take InceptionV3.
+      value_range: of the images.
+      num_samples: importance samples an image, for "nll".
+      num_generated: generated images for "inception_score" and "fid"; None takes as many as the data set has.
+      seed: the same seed gives the same numbers.
+      progress: called with a metric's name and its number of steps; returns what is called after each step.
+
+    Returns:
+      A dict for each metric, JSON values.
+
+    Raises:
+      ValueError: for an unknown name.
+    """
+    names = list(names)
+    unknown = [name for name in names if name not in METRICS]
+    if unknown:
+        raise ValueError(f"metrics must be among {', '.join(METRICS)}. Received: {unknown[0]!r}")
+    progress = progress or (lambda name, steps: lambda: None)
+    session = _Session(
+        model, dataset, dataset_name, value_range, num_samples, num_generated, random.as_seed(seed), progress
+    )
+    return {name: getattr(session, name)() for name in names}
+
+
+class _Session:
+    """One evaluation: what several metrics share is computed once."""
+
+    def __init__(
+        self,
+        model: AmortisedModel,
+        dataset: tf.data.Dataset,
+        dataset_name: str,
+        value_range: tuple[float, float],
+        num_samples: int,
+        num_generated: int | None,
+        seed: Tensor,
+        progress: Callable[[str, int], Callable[[], None]],
+    ) -> None:
+        self.model = model
+        self.dataset = dataset
+        self.dataset_name = dataset_name
+        self.value_range = value_range
+        self.num_samples = num_samples
+        self.seed = seed
+        self.progress = progress
+        self.num_images = sum(int(batch["image"].shape[0]) for batch in dataset)
+        self.num_generated = num_generated or self.num_images
+
+    def _map(self, name: str, function: Callable[[Tensor, Tensor], Any]) -> list[np.ndarray]:
+        """Applies `function` (images, seed) to all batches, and joins each of its results."""
+        compiled = tf.function(function, autograph=False, reduce_retracing=True)
+        step = self.progress(name, len(self.dataset))
+        results = []
+        for i, batch in enumerate(self.dataset):
+            results.append([np.asarray(value) for value in compiled(batch["image"], random.fold_in(self.seed, i))])
+            step()
+        return [np.concatenate(column) for column in zip(*results, strict=True)]
+
+    def elbo(self) -> dict[str, Any]:
+        (values,) = self._map("elbo", lambda x, seed: (self.model.elbo(x, 1, seed),))
+        return {"elbo": _mean(values), **_error(values), "estimator": f"{self.model.estimator}, 1 sample an image"}
+
+    def nll(self) -> dict[str, Any]:
+        def estimate(x: Tensor, seed: Tensor) -> importance.Estimate:
+            return importance.estimate(
+                lambda z: self.model.log_joint(x, z), self.model.posterior(x), num_samples=self.num_samples, seed=seed
+            )
+
+        values, errors, effective = self._map("nll", estimate)
+        return {
+            "nll": -_mean(values),
+            **_error(values),
+            "sampling_error": float(np.sqrt(np.sum(np.square(errors, dtype=np.float64))) / len(errors)),
+            "median_effective_sample_size": float(np.median(effective)),
+            "num_samples": self.num_samples,
+            "estimator": f"importance sampling from q(z|x), {self.num_samples} samples an image",
+        }
+
+    def mse(self) -> dict[str, Any]:
+        def squared(x: Tensor, seed: Tensor) -> tuple[Tensor]:
+            error = tf.square(x - self.model.reconstruct(x, seed))
+            return (tf.reduce_mean(tf.reshape(error, [tf.shape(x)[0], -1]), axis=1),)
+
+        (values,) = self._map("mse", squared)
+        low, high = self.value_range
+        return {
+            "mse": _mean(values),
+            **_error(values),
+            "range": [low, high],
+            "estimator": "per pixel, one code an image",
+        }
+
+    def _unit(self, images: Tensor) -> np.ndarray:
+        low, high = self.value_range
+        return np.clip((np.asarray(images) - low) / (high - low), 0.0, 1.0)
+
+    def _network(self) -> tuple[Any, str]:
+        name = _CLASSIFIERS.get(self.dataset_name)
+        if name:
+            return tfzoo_metrics.classifier(name), f"{name} classifier"
+        return tfzoo_metrics.inception_v3(), "InceptionV3 (keras.applications)"
+
+    def _generated(self) -> np.ndarray:
+        batch = 500
+        sample = tf.function(lambda seed: self.model.sample(batch, seed), autograph=False)
+        count = -(-self.num_generated // batch)
+        images = [self._unit(sample(random.fold_in(self.seed, 10_000 + i))) for i in range(count)]
+        return np.concatenate(images)[: self.num_generated]
+
+    def inception_score(self) -> dict[str, Any]:
+        network, name = self._network()
+        splits = min(10, self.num_generated)
+        result = tfzoo_metrics.inception_score(network.probabilities(self._generated()), num_splits=splits)
+        return {
+            "inception_score": float(result.mean),
+            "standard_error": float(result.std / np.sqrt(splits)),
+            "estimator": f"{name}, {self.num_generated} samples in {splits} splits",
+        }
+
+    def fid(self) -> dict[str, Any]:
+        network, name = self._network()
+        real = np.concatenate([self._unit(batch["image"]) for batch in self.dataset])
+        features = getattr(network, "features", network)
+        value = tfzoo_metrics.frechet_inception_distance(real, self._generated(), feature_network=features)
+        return {"fid": float(value), "estimator": f"{name}, {self.num_generated} samples against {len(real)} images"}
+
+    def f1(self) -> dict[str, Any]:
+        (codes,) = self._map("f1", lambda x, seed: (self.model.encode(x, seed),))
+        labels = np.concatenate([np.asarray(batch["label"]) for batch in self.dataset])
+        half = len(codes) // 2
+        result = tfzoo_metrics.latent_classification(codes[:half], labels[:half], codes[half:], labels[half:])
+        return {
+            "f1": float(result.macro_f1),
+            "estimator": f"MLP on {half} codes, tested on {len(codes) - half}",
+        }
+
+    def ais(self) -> dict[str, Any]:
+        images = next(iter(self.dataset.unbatch().batch(min(100, self.num_images))))["image"]
+        settings: dict[str, Any] = {"num_steps": 500, "num_chains": 16, "num_leapfrog_steps": 10}
+        prior = self.model.prior()
+        real_seed, z_seed, x_seed, simulated_seed = random.split(self.seed, 4)
+        real = annealed.log_prob_bounds(lambda z: self.model.log_joint(images, z), prior, seed=real_seed, **settings)
+        # The certificate: the same chains on data whose exact posterior sample is known.
+        z = prior.sample(len(images), seed=z_seed)
+        simulated = self.model.likelihood(z).sample(seed=x_seed)
+        both = annealed.log_prob_bounds(
+            lambda z: self.model.log_joint(simulated, z), prior, posterior_sample=z, seed=simulated_seed, **settings
+        )
+        lower, gap = np.asarray(real.lower), np.asarray(both.upper - both.lower)
+        return {
+            "ais": -_mean(lower),
+            **_error(lower),
+            "bdmc_gap": _mean(gap),
+            "bdmc_gap_standard_error": _error(gap)["standard_error"],
+            "acceptance": _mean(np.asarray(real.acceptance)),
+            "estimator": "annealed importance sampling with HMC from the prior, {num_steps} steps, {num_chains} "
+            "chains, {num_leapfrog_steps} leapfrog steps; gap on data simulated from the model".format(**settings),
+        }
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(np.mean(values, dtype=np.float64))
+
+
+def _error(values: np.ndarray) -> dict[str, Any]:
+    deviation = np.std(values, ddof=1, dtype=np.float64) if len(values) > 1 else np.nan
+    return {"standard_error": float(deviation / np.sqrt(len(values))), "num_images": len(values)}

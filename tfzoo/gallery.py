@@ -1,0 +1,99 @@
+"""Pictures of a run's model: each function writes one PNG grid."""
+
+import pathlib
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfzoo import pictures, runs
+from tfzoo.models.base import LatentVariableModel
+from tfzoo.types import Tensor, TensorLike
+
+__all__ = ["some_images", "write_inpaintings", "write_interpolations", "write_reconstructions", "write_samples"]
+
+
+def some_images(config: runs.RunConfig, split: str, count: int, indices: tuple[int, ...] = ()) -> Tensor:
+    """Returns the images at `indices` of a run's split, or else its first `count`.
+
+    Raises:
+      ValueError: if the split has no such index.
+    """
+    wanted = list(indices) or list(range(count))
+    found = {}
+    for batch in runs.load_split(config, split, batch_size=500, shuffle=False):
+        for index, image in zip(batch["index"].numpy().tolist(), batch["image"], strict=True):
+            if index in wanted:
+                found[index] = image
+        if len(found) == len(set(wanted)):
+            break
+    missing = [index for index in wanted if index not in found]
+    if missing and indices:
+        raise ValueError(f"index must be one of the {split} split's. Received: {missing[0]}")
+    return tf.stack([found[index] for index in wanted if index in found])
+
+
+def _save(config: runs.RunConfig, path: pathlib.Path, images: TensorLike, columns: int) -> None:
+    pictures.save(path, pictures.grid(images, columns=columns, value_range=config.value_range))
+
+
+def write_samples(
+    config: runs.RunConfig, model: LatentVariableModel, path: pathlib.Path, *, count: int = 100, seed: int = 0
+) -> None:
+    """Draws `count` images from the prior."""
+    _save(config, path, model.sample(count, seed=seed), int(np.ceil(np.sqrt(count))))
+
+
+def write_reconstructions(
+    config: runs.RunConfig, model: LatentVariableModel, path: pathlib.Path, images: Tensor, *, seed: int = 0
+) -> None:
+    """Shows images (above) and their reconstructions (below)."""
+    pairs = tf.concat([images, tf.cast(model.reconstruct(images, seed=seed), images.dtype)], 0)
+    _save(config, path, pairs, len(images))
+
+
+def write_interpolations(
+    config: runs.RunConfig,
+    model: LatentVariableModel,
+    path: pathlib.Path,
+    images: Tensor,
+    *,
+    num_points: int = 10,
+    seed: int = 0,
+) -> None:
+    """Walks from each image of the first half to one of the second, a row each."""
+    half = len(images) // 2
+    walk = model.interpolate(images[:half], images[half : 2 * half], num_points, seed=seed)
+    _save(config, path, tf.reshape(walk, [-1, *model.event_shape]), num_points)
+
+
+def write_inpaintings(
+    config: runs.RunConfig,
+    model: LatentVariableModel,
+    path: pathlib.Path,
+    images: Tensor,
+    *,
+    hide: str = "bottom",
+    completions: int = 4,
+    seed: int = 0,
+) -> None:
+    """Completes images of which a half is hidden; rows: the images, what is seen of them, the completions.
+
+    Raises:
+      ValueError: unless the model is one of images.
+    """
+    if len(model.event_shape) != 3:
+        raise ValueError(f"inpainting shows images [H, W, C]. Received: event_shape {model.event_shape}")
+    height, width, _ = model.event_shape
+    halves: dict[str, Any] = {
+        "top": np.s_[: height // 2],
+        "bottom": np.s_[height // 2 :],
+        "left": np.s_[:, : width // 2],
+        "right": np.s_[:, width // 2 :],
+    }
+    mask = np.ones((height, width, 1), np.float32)
+    mask[halves[hide]] = 0.0
+    grey = sum(config.value_range) / 2
+    completed = tf.cast(model.inpaint(images, mask, completions, seed=seed), images.dtype)
+    rows = tf.concat([images[None], (images * mask + grey * (1 - mask))[None], completed], 0)
+    _save(config, path, tf.reshape(rows, [-1, *model.event_shape]), len(images))

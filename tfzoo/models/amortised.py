@@ -1,0 +1,148 @@
+"""Models with an encoder: q(z|x) in one pass of a network."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+from tfzoo import random
+from tfzoo.distributions.posteriors import GaussianPosterior
+from tfzoo.distributions.priors import StandardNormalPrior
+from tfzoo.models import inpainting
+from tfzoo.models.base import LatentVariableModel
+from tfzoo.models.validation import as_mask, check_positive
+from tfzoo.networks import default
+from tfzoo.objectives import importance
+from tfzoo.types import Seed, Tensor, TensorLike
+
+__all__ = ["AmortisedModel"]
+
+_ESTIMATORS = ("analytic_kl", "analytic_entropy", "sampled")
+
+
+class AmortisedModel(LatentVariableModel):
+    """Base class of the models whose posterior is an encoder's: its likelihood estimates and its bounds.
+
+    Args:
+      encoder: any Keras layer from ``[B, *event_shape]`` to features ``[B, E]``; None takes `tfzoo.networks.default`.
+      num_samples: S, posterior samples per example in training.
+      estimator: how the bound's KL(q || p) is found: "analytic_kl" in closed form; "analytic_entropy", q's entropy
+        in closed form and log p(z) at the samples, as the Hamiltonian VAE's authors do; "sampled", both at the samples.
+        None takes the first that the posterior and the prior allow.
+      **kwargs: see `tfzoo.models.base.LatentVariableModel`.
+
+    Raises:
+      ValueError: if the encoder's output is not ``[B, E]``, or an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        event_shape: tuple[int, ...],
+        encoder: keras.layers.Layer | None = None,
+        num_samples: int = 1,
+        estimator: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(event_shape=event_shape, **kwargs)
+        self.num_samples = check_positive("num_samples", num_samples)
+        closed_form = isinstance(self.prior_layer, StandardNormalPrior)
+        self.estimator = estimator or ("analytic_kl" if closed_form else "sampled")
+        if self.estimator not in _ESTIMATORS or (self.estimator == "analytic_kl" and not closed_form):
+            raise ValueError(
+                f"estimator must be one of {', '.join(_ESTIMATORS)}, and analytic_kl needs the standard normal prior. "
+                f"Received: {estimator!r}"
+            )
+        if encoder is None:
+            encoder = default.encoder(self.event_shape, dtype=self.dtype_policy)
+        self.encoder = encoder
+        features = self._build_network("encoder", encoder, self.event_shape)
+        if len(features) != 1 or features[0] is None:
+            raise ValueError(f"encoder must return features [B, E]. Received: [B, {', '.join(map(str, features))}]")
+        self.posterior_layer = GaussianPosterior(self.latent_dim, dtype=self.variable_dtype, name="posterior")
+        self.posterior_layer.build((None, *features))
+        self.build()
+
+    def posterior(self, x: TensorLike) -> tfd.Distribution:
+        """Returns q(z|x), batch ``[B]``, event ``[D]``, for images ``[B, *event_shape]``."""
+        return self._posterior(self._as_images(x))
+
+    def _posterior(self, x: Tensor, training: bool = False) -> tfd.Distribution:
+        return self.posterior_layer.distribution(self.encoder(x, training=training))
+
+    def _encode(self, x: Tensor, seed: Tensor) -> Tensor:
+        return self._posterior(x).mean()
+
+    def call(self, x: TensorLike, training: bool = False, seed: Seed = None) -> dict[str, Tensor]:
+        """Returns the inference for a batch: "z" ``[S, B, D]`` and "kl", the estimate of KL(q || p), ``[S, B]``."""
+        return self._infer(self._as_images(x), self.num_samples, self._as_seed(seed), training)
+
+    def _infer(self, x: Tensor, num_samples: int, seed: Tensor, training: bool = False) -> dict[str, Tensor]:
+        posterior = self._posterior(x, training)
+        z = random.sample(posterior, num_samples, seed)  # [S, B, D]
+        if self.estimator == "analytic_kl":
+            kl = tf.broadcast_to(tfd.kl_divergence(posterior, self.prior()), tf.shape(z)[:-1])
+        elif self.estimator == "analytic_entropy":
+            kl = -posterior.entropy() - self._log_prior(z)
+        else:
+            kl = posterior.log_prob(z) - self._log_prior(z)
+        return {"z": z, "kl": kl}
+
+    def _log_weights(self, x: Tensor, inference: dict[str, Tensor], training: bool = False) -> Tensor:
+        """Returns log p(x|z) - KL estimate, ``[S, B]``; with the sampled estimator log p(x, z) - log q(z|x)."""
+        return self._log_likelihood(x, inference["z"], training) - inference["kl"]
+
+    def elbo(self, x: TensorLike, num_samples: int = 1, seed: Seed = None) -> Tensor:
+        """Returns the evidence lower bound in nats, ``[B]``, by `num_samples` samples of q(z|x)."""
+        check_positive("num_samples", num_samples)
+        x = self._as_images(x)
+        return tf.reduce_mean(self._log_weights(x, self._infer(x, num_samples, self._as_seed(seed))), axis=0)
+
+    def log_prob(self, x: TensorLike, num_samples: int = 1000, seed: Seed = None) -> Tensor:
+        """Returns log p(x) in nats, ``[B]``, by importance sampling from q(z|x).
+
+        A lower bound in expectation that tightens with `num_samples`; `tfzoo.objectives.importance.estimate` gives
+        its standard error too.
+        """
+        check_positive("num_samples", num_samples)
+        x = self._as_images(x)
+        return importance.log_prob(
+            lambda z: self.log_joint(x, z), self._posterior(x), num_samples=num_samples, seed=self._as_seed(seed)
+        )
+
+    def inpaint(
+        self, x: TensorLike, mask: TensorLike, num_samples: int = 1, seed: Seed = None, *, num_steps: int = 100
+    ) -> Tensor:
+        """Returns completions of partly seen images, ``[num_samples, B, *event_shape]``, the visible pixels kept.
+
+        Args:
+          x: images ``[B, *event_shape]``; what the mask hides is not looked at, but must be numbers in range.
+          mask: 1 = visible, 0 = missing; broadcast to the images.
+          num_samples: independent completions of each image.
+          seed: an int or a pair; None for fresh noise.
+          num_steps: of the Markov chain, see `tfzoo.models.inpainting`.
+        """
+        check_positive("num_samples", num_samples)
+        check_positive("num_steps", num_steps)
+        x, seed = self._as_images(x), self._as_seed(seed)
+        if seed.shape.rank != 1:
+            raise ValueError(f"seed must be an int or a pair [2]. Received: shape {tuple(seed.shape)}")
+        return inpainting.metropolis_within_gibbs(
+            x,
+            as_mask(mask, x),
+            posterior=self._posterior,
+            likelihood=self.likelihood,
+            log_prior=self._log_prior,
+            num_samples=num_samples,
+            num_steps=num_steps,
+            seed=seed,
+        )
+
+    def get_config(self) -> dict:
+        return {
+            **super().get_config(),
+            "encoder": keras.saving.serialize_keras_object(self.encoder),
+            "num_samples": self.num_samples,
+            "estimator": self.estimator,
+        }

@@ -1,0 +1,307 @@
+"""What every model of the zoo is: a prior, a decoder, a likelihood, and some inference; a plain `keras.Model`.
+
+    z ~ p(z),  x ~ p(x | decoder(z)),  and q or a Markov chain for z given x
+
+A subclass brings the inference. It implements `call` (images to a dict of tensors) and `bound` (that dict to nats per
+example), from which `compute_loss` makes the loss that Keras's own `train_step` minimises, and `_encode`.
+"""
+
+import abc
+import os
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+from tfzoo import random
+from tfzoo.distributions import likelihoods, priors
+from tfzoo.models import divergence, saved_model
+from tfzoo.models.validation import (
+    as_images,
+    as_latents,
+    check_event_shape,
+    check_images,
+    check_positive,
+    values_in_range,
+)
+from tfzoo.networks import default
+from tfzoo.types import Seed, Tensor, TensorLike
+
+__all__ = ["LatentVariableModel"]
+
+
+class LatentVariableModel(keras.Model, abc.ABC):
+    """Base class of the zoo's models.
+
+    Args:
+      event_shape: the shape of one example: (28, 28, 1), (60, 50, 50, 1), (10,).
+      latent_dim: D.
+      likelihood: "bernoulli" (images in [0, 1]) or "gaussian".
+      scale: the Gaussian likelihood's standard deviation; None learns it.
+      decoder: any Keras layer from ``[B, D]`` to logits (Bernoulli) or means (Gaussian) ``[B, *event_shape]``; None
+        takes `tfzoo.networks.default`.
+      prior: a layer of `tfzoo.distributions` whose `distribution()` is the prior; None is N(0, I).
+      seed: of the noise in training and wherever a method is given no seed of its own; None draws one.
+      **kwargs: of `keras.Model`: `name`, `dtype`.
+
+    Raises:
+      ValueError: if an argument is out of its range, or the decoder's output has not the shape of an example.
+    """
+
+    def __init__(
+        self,
+        *,
+        event_shape: tuple[int, ...],
+        latent_dim: int = 64,
+        likelihood: str = "bernoulli",
+        scale: float | None = None,
+        decoder: keras.layers.Layer | None = None,
+        prior: keras.layers.Layer | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.event_shape = check_event_shape(event_shape)
+        self.latent_dim = check_positive("latent_dim", latent_dim)
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self._likelihood = likelihood
+        self.likelihood_layer = likelihoods.get(likelihood, scale, dtype=self.variable_dtype)
+        self.likelihood_layer.build(self.event_shape)
+        if prior is None:
+            prior = priors.StandardNormalPrior(self.latent_dim, dtype=self.variable_dtype, name="prior")
+        self.prior_layer = prior
+        if prior.latent_dim != self.latent_dim:
+            raise ValueError(f"prior must be over latent_dim = {latent_dim}. Received: {prior.latent_dim}")
+        if decoder is None:
+            decoder = default.decoder(
+                self.event_shape, self.latent_dim, likelihood=likelihood, dtype=self.dtype_policy
+            )
+        self.decoder = decoder
+        output = self._build_network("decoder", decoder, (self.latent_dim,))
+        if output != self.event_shape:
+            raise ValueError(f"decoder must return [B, {', '.join(map(str, self.event_shape))}]. Received: {output}")
+
+    def _build_network(self, name: str, network: keras.layers.Layer, shape: tuple[int, ...]) -> tuple:
+        """Makes a network's weights by a symbolic call, and returns the shape of its output for one example."""
+        if not isinstance(network, keras.layers.Layer):
+            raise ValueError(f"{name} must be a Keras layer. Received: {type(network).__name__}")
+        output = network(keras.KerasTensor((None, *shape), dtype=self.compute_dtype))
+        if not isinstance(output, keras.KerasTensor):
+            raise ValueError(f"{name} must return one tensor. Received: {type(output).__name__}")
+        return tuple(output.shape[1:])
+
+    def build(self, input_shape: object = None) -> None:
+        # All weights are made in __init__, where the shapes are known: every method works before training.
+        self.built = True
+
+    # === The model ===
+
+    def prior(self) -> tfd.Distribution:
+        """Returns p(z), batch ``[]``, event ``[D]``."""
+        return self.prior_layer.distribution()
+
+    def likelihood(self, z: TensorLike) -> tfd.Distribution:
+        """Returns p(x|z), batch ``[...]``, event `event_shape`, for latents ``[..., D]``."""
+        z = as_latents(z, self.latent_dim, self.variable_dtype)
+        return self.likelihood_layer.distribution(self._decoder_outputs(z), self.event_shape)
+
+    def log_joint(self, x: TensorLike, z: TensorLike) -> Tensor:
+        """Returns log p(x, z) in nats, ``[..., B]``, for images ``[B, *event_shape]`` and latents ``[..., B, D]``."""
+        x, z = self._as_images(x), as_latents(z, self.latent_dim, self.variable_dtype)
+        return self._log_likelihood(x, z) + self._log_prior(z)
+
+    def _log_prior(self, z: Tensor) -> Tensor:
+        # TFP's bijectors remember by a tensor's identity what they computed last: a copy is differentiated anew.
+        return self.prior().log_prob(tf.identity(z))
+
+    def _log_likelihood(self, x: Tensor, z: Tensor, training: bool = False) -> Tensor:
+        return self.likelihood_layer.log_prob(x, self._decoder_outputs(z, training), self.event_shape)
+
+    def _decoder_outputs(self, z: Tensor, training: bool = False) -> Tensor:
+        """Runs the decoder on ``[..., D]``; the result has the weights' precision, also under mixed precision."""
+        outputs = self.decoder(tf.reshape(z, [-1, self.latent_dim]), training=training)
+        outputs = tf.cast(outputs, self.variable_dtype)
+        if z.shape.rank == 2:
+            return outputs
+        if z.shape.rank is None or z.shape[:-1].as_list().count(None) > 1:
+            return tf.reshape(outputs, tf.concat([tf.shape(z)[:-1], self.event_shape], 0))
+        leading = [-1 if size is None else size for size in z.shape[:-1]]
+        return tf.reshape(outputs, [*leading, *self.event_shape])
+
+    # === Using it ===
+
+    def encode(self, x: TensorLike, seed: Seed = None) -> Tensor:
+        """Returns one latent code for each image, ``[B, D]``.
+
+        Args:
+          x: images ``[B, *event_shape]``, floating point in the likelihood's range.
+          seed: where inference is random: an int, a pair, or one pair per example ``[B, 2]``; None for fresh noise.
+
+        Raises:
+          ValueError: for another shape or dtype, values out of range, NaN, or no image.
+        """
+        return self._encode(self._as_images(x), self._as_seed(seed))
+
+    @abc.abstractmethod
+    def _encode(self, x: Tensor, seed: Tensor) -> Tensor:
+        """Returns latent codes ``[B, D]`` for checked images."""
+
+    def decode(self, z: TensorLike) -> Tensor:
+        """Returns mean images ``[B, *event_shape]`` for latents ``[B, D]``."""
+        return self.likelihood(z).mean()
+
+    def reconstruct(self, x: TensorLike, seed: Seed = None) -> Tensor:
+        """Returns the mean images ``[B, *event_shape]`` of the codes of `x`; arguments as `encode`."""
+        return self.decode(self.encode(x, seed))
+
+    def sample(self, num_samples: int, seed: Seed = None) -> Tensor:
+        """Returns `num_samples` new images (means of p(x|z), z from the prior), ``[num_samples, *event_shape]``.
+
+        Args:
+          num_samples: how many.
+          seed: an int, a pair, or one pair for each new image ``[num_samples, 2]``; None for fresh noise.
+        """
+        check_positive("num_samples", num_samples)
+        seed = self._as_seed(seed)
+        if seed.shape.rank == 1:
+            return self.decode(self.prior().sample(num_samples, seed=seed))
+        if not seed.shape[:1].is_compatible_with([num_samples]):
+            raise ValueError(f"seed must have one row for each of {num_samples} images. Received: {tuple(seed.shape)}")
+        return self.decode(random.sample(self.prior(), 1, seed)[0])
+
+    def anomaly_score(self, x: TensorLike, seed: Seed = None) -> Tensor:
+        """Returns -log p(x, z) at the code of `x`, ``[B]``: higher is more anomalous; arguments as `encode`."""
+        x = self._as_images(x)
+        return -self.log_joint(x, self._encode(x, self._as_seed(seed)))
+
+    def interpolate(self, x0: TensorLike, x1: TensorLike, num_points: int = 10, seed: Seed = None) -> Tensor:
+        """Returns images along the straight line between the codes of two batches.
+
+        Args:
+          x0: images ``[B, *event_shape]``.
+          x1: images ``[B, *event_shape]``.
+          num_points: how many, both ends included.
+          seed: as in `encode`.
+
+        Returns:
+          ``[B, num_points, *event_shape]``.
+        """
+        check_positive("num_points", num_points)
+        x0, x1 = self._as_images(x0, "x0"), self._as_images(x1, "x1")
+        if not x0.shape.is_compatible_with(x1.shape):
+            raise ValueError(f"x0 and x1 must be of one size. Received: {tuple(x0.shape)} and {tuple(x1.shape)}")
+        seed0, seed1 = random.split(self._as_seed(seed))
+        z0, z1 = self._encode(x0, seed0), self._encode(x1, seed1)
+        weights = tf.linspace(tf.zeros([], z0.dtype), tf.ones([], z0.dtype), num_points)[:, tf.newaxis]
+        z = z0[:, tf.newaxis] + weights * (z1 - z0)[:, tf.newaxis]  # [B, num_points, D]
+        return self.likelihood(z).mean()
+
+    # === Training ===
+
+    @abc.abstractmethod
+    def bound(self, x: Tensor, inference: dict[str, Tensor], training: bool = False) -> Tensor:
+        """Returns what training raises, in nats ``[B]``, for images and what `call` made of them."""
+
+    def compute_loss(
+        self,
+        x: TensorLike = None,
+        y: TensorLike = None,
+        y_pred: Any = None,
+        sample_weight: Tensor | None = None,
+        training: bool = True,
+    ) -> Tensor:
+        """Returns minus the mean bound plus the networks' own losses; `y` is not used."""
+        x = self._asserted(self._as_images(x))
+        bound = self.bound(x, y_pred, training)
+        if sample_weight is not None:
+            bound *= tf.reshape(tf.cast(sample_weight, bound.dtype), tf.shape(bound))  # from [B] or [B, 1]
+        loss = -tf.reduce_mean(bound) + sum(tf.cast(loss, bound.dtype) for loss in self.losses)
+        # Gradients are summed over replicas, and Keras does not scale a model's own loss.
+        return loss / tf.distribute.get_strategy().num_replicas_in_sync
+
+    def predict_step(self, data: TensorLike) -> Tensor:
+        """Returns reconstructions: what `predict` gives for each batch."""
+        x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        return self.reconstruct(self._asserted(self._as_images(x)))
+
+    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        """Trains as `keras.Model.fit`, and stops with a ValueError where the data or the loss is not finite.
+
+        `x` is an array of images, a dict with the key "image", or a `tf.data.Dataset` of either; labels are ignored.
+        """
+        self._check_data(x)
+        return divergence.fit(super().fit, x, *args, **kwargs)
+
+    def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Evaluates the loss as `keras.Model.evaluate`; data as in `fit`."""
+        self._check_data(x)
+        with divergence.one_sentence():
+            return super().evaluate(x, *args, **kwargs)
+
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> np.ndarray:
+        """Returns reconstructions ``[N, *event_shape]`` as `keras.Model.predict`; data as in `fit`."""
+        self._check_data(x)
+        with divergence.one_sentence():
+            return super().predict(x, *args, **kwargs)
+
+    def _check_data(self, x: Any) -> None:
+        """Raises ValueError for data that no training step could take, as far as it can be seen before the first."""
+        if isinstance(x, tf.data.Dataset):
+            x, _, _ = keras.utils.unpack_x_y_sample_weight(x.element_spec)
+        if isinstance(x, (dict, np.ndarray, tf.TensorSpec)) or tf.is_tensor(x):
+            check_images(x, self.event_shape, self.likelihood_layer.value_range)
+
+    def _asserted(self, x: Tensor) -> Tensor:
+        """Returns `x`, which fails at run time where it holds what the likelihood cannot take."""
+        value_range = self.likelihood_layer.value_range
+        message = f"images must be numbers in {value_range}, the range of the likelihood. Received: others, or NaN"
+        check = tf.debugging.Assert(values_in_range(x, value_range), [message])
+        # XLA leaves the check out; a NaN is then caught in the loss.
+        with tf.control_dependencies([check] if check is not None else []):
+            return tf.identity(x)
+
+    def _as_images(self, x: TensorLike, name: str = "images") -> Tensor:
+        return as_images(x, self.event_shape, self.likelihood_layer.value_range, self.variable_dtype, name=name)
+
+    def _as_seed(self, seed: Seed) -> Tensor:
+        if seed is None:
+            return random.fold_in_replica(tf.cast(self.seed_generator.next(), tf.int32))
+        return random.as_seed(seed)
+
+    # === Saving ===
+
+    def export(self, path: str | os.PathLike, **kwargs: Any) -> None:
+        """Writes a SavedModel with the signatures that `tfzoo.models.saved_model` describes.
+
+        Args:
+          path: a folder that does not exist yet, or an earlier export, which is replaced once the new one is whole.
+          **kwargs: `num_samples` of `log_prob` (100), `num_points` of `interpolate` (10).
+
+        Raises:
+          ValueError: if `path` cannot be written or is a folder of something else.
+        """
+        saved_model.write(self, path, **kwargs)
+
+    def get_config(self) -> dict:
+        config = super().get_config()
+        return {
+            **config,
+            "event_shape": self.event_shape,
+            "latent_dim": self.latent_dim,
+            "likelihood": self._likelihood,
+            "scale": getattr(self.likelihood_layer, "scale", None),
+            "decoder": keras.saving.serialize_keras_object(self.decoder),
+            "prior": keras.saving.serialize_keras_object(self.prior_layer),
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict, custom_objects: dict | None = None) -> "LatentVariableModel":
+        config = dict(config, event_shape=tuple(config["event_shape"]))
+        for key in ("encoder", "decoder", "prior"):
+            if isinstance(config.get(key), dict):
+                config[key] = keras.saving.deserialize_keras_object(config[key], custom_objects=custom_objects)
+        return cls(**config)

@@ -1,0 +1,79 @@
+"""Training that stops with one clear sentence where the data or the loss is not finite.
+
+The error comes before any other callback of the same batch or epoch, so that no checkpoint holds the broken weights.
+"""
+
+import contextlib
+import inspect
+import math
+import re
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+__all__ = ["StopOnNonFinite", "fit", "one_sentence"]
+
+# Of tfzoo.models.validation and of the assertion in a training step.
+_SENTENCE = re.compile(r"images must .*?Received: [^\n\]\x1b]*")
+
+
+class StopOnNonFinite(keras.callbacks.Callback):
+    """Raises ValueError at the first batch with a loss that is not finite, or the first epoch with such weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._epoch = 0
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        self._check("loss", (logs or {}).get("loss", 0.0), f" at batch {batch}")
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        # The last step may have broken the weights after its loss was found.
+        self._check("val_loss", (logs or {}).get("val_loss", 0.0), "")
+        for weight in self.model.trainable_weights:
+            if not tf.reduce_all(tf.math.is_finite(weight.value)):
+                self._check(f"weight {weight.path}", math.nan, "")
+
+    def _check(self, name: str, value: Any, where: str) -> None:
+        if not math.isfinite(float(value)):
+            raise ValueError(
+                "the loss must stay finite: look for NaN in the data, or lower the learning rate. "
+                f"Received: {name} {float(value)}{where} of epoch {self._epoch + 1}"
+            )
+
+
+@contextlib.contextmanager
+def one_sentence() -> Iterator[None]:
+    """Turns pages about an error in the images, as graphs and Keras write them, into the sentence that they hold."""
+    try:
+        yield
+    except (ValueError, tf.errors.InvalidArgumentError) as error:
+        found = _SENTENCE.search(str(error))
+        if not found:
+            raise
+        raise ValueError(found[0]) from None
+
+
+def fit(keras_fit: Callable, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+    """Calls Keras's `fit` with `StopOnNonFinite` before the user's callbacks, and with errors of one sentence.
+
+    Args:
+      keras_fit: the bound method of the base class.
+      *args: as given.
+      **kwargs: as given.
+    """
+    call = inspect.signature(keras_fit).bind(*args, **kwargs)
+    if isinstance(call.arguments.get("x"), (tf.data.Dataset, tf.distribute.DistributedDataset, types.GeneratorType)):
+        call.arguments.setdefault("shuffle", False)  # it shuffles itself; Keras would warn that it cannot
+    callbacks = call.arguments.get("callbacks")
+    if not isinstance(callbacks, keras.callbacks.CallbackList):
+        callbacks = callbacks if isinstance(callbacks, (list, tuple)) else [callbacks] if callbacks else []
+        call.arguments["callbacks"] = [StopOnNonFinite(), *callbacks]
+    with one_sentence():
+        return keras_fit(*call.args, **call.kwargs)

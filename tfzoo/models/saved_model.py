@@ -1,0 +1,131 @@
+"""SavedModels that TensorFlow alone can load and serve.
+
+| signature | inputs | outputs |
+|---|---|---|
+| encode | images, seed | z |
+| decode | z | images |
+| sample | seed | images, one for each row of seed |
+| reconstruct (also serving_default) | images, seed | images |
+| log_prob | images, seed | log_prob, nats, by importance sampling with `num_samples` samples |
+| score | images, seed | score, -log p(x, z): higher is more anomalous |
+| interpolate | start, end | images ``[B, num_points, *event_shape]`` |
+
+Images are float32 ``[B, *event_shape]``, z float32 ``[B, D]``, seed int32 ``[B, 2]``: one pair per example, since a
+server may join the requests of many clients. An answer depends on its own row of the inputs only. There is no
+`jit_compile`, no Python function and no stateful random op inside: stock servers refuse the first two at request time,
+and the third would give every client another's stream.
+"""
+
+import os
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from tfzoo import random
+from tfzoo.models.validation import check_positive
+from tfzoo.objectives import importance
+from tfzoo.types import Tensor
+
+if TYPE_CHECKING:
+    from tfzoo.models.base import LatentVariableModel
+
+__all__ = ["signatures", "write"]
+
+# Fixed, so that the noise of an example is the same whatever the size of its batch.
+_CHUNK = 25
+
+
+def signatures(
+    model: "LatentVariableModel", *, num_samples: int = 100, num_points: int = 10
+) -> dict[str, Callable[..., dict[str, Tensor]]]:
+    """Returns the signatures' concrete functions by name.
+
+    Args:
+      model: any model of the zoo.
+      num_samples: importance samples behind `log_prob`.
+      num_points: images of an interpolation, both ends included.
+    """
+    check_positive("num_samples", num_samples)
+    check_positive("num_points", num_points)
+    images = tf.TensorSpec([None, *model.event_shape], tf.float32)
+    z = tf.TensorSpec([None, model.latent_dim], tf.float32)
+    seed = tf.TensorSpec([None, 2], tf.int32)
+
+    def sample(seed: Tensor) -> Tensor:
+        return model.decode(random.sample(model.prior(), 1, seed)[0])
+
+    def log_prob(images: Tensor, seed: Tensor) -> Tensor:
+        return importance.log_prob(
+            lambda z: model.log_joint(images, z),
+            model.posterior(images),
+            num_samples=num_samples,
+            chunk_size=min(_CHUNK, num_samples),
+            seed=seed,
+        )
+
+    def interpolate(start: Tensor, end: Tensor) -> Tensor:
+        return model.interpolate(start, end, num_points, seed=tf.zeros([tf.shape(start)[0], 2], tf.int32))
+
+    table: dict[str, tuple[Callable[..., Tensor], dict[str, tf.TensorSpec], str]] = {
+        "encode": (model.encode, {"images": images, "seed": seed}, "z"),
+        "decode": (model.decode, {"z": z}, "images"),
+        "sample": (sample, {"seed": seed}, "images"),
+        "reconstruct": (model.reconstruct, {"images": images, "seed": seed}, "images"),
+        "log_prob": (log_prob, {"images": images, "seed": seed}, "log_prob"),
+        "score": (model.anomaly_score, {"images": images, "seed": seed}, "score"),
+        "interpolate": (interpolate, {"start": images, "end": images}, "images"),
+    }
+    functions = {name: _function(*row) for name, row in table.items()}
+    functions["serving_default"] = functions["reconstruct"]
+    return functions
+
+
+def _function(method: Callable[..., Tensor], inputs: dict[str, tf.TensorSpec], output: str) -> Callable:
+    def call(**values: Tensor) -> dict[str, Tensor]:
+        # Positional, since the methods call their images x.
+        return {output: tf.cast(method(*(values[name] for name in inputs)), tf.float32)}
+
+    specs = {name: tf.TensorSpec(spec.shape, spec.dtype, name=name) for name, spec in inputs.items()}
+    return tf.function(call, autograph=False).get_concrete_function(**specs)
+
+
+def write(model: "LatentVariableModel", path: str | os.PathLike, **kwargs: Any) -> None:
+    """Writes the SavedModel of `model` at `path`: beside it first, then by renaming.
+
+    Args:
+      model: any model of the zoo.
+      path: a folder that does not exist yet, or an earlier SavedModel, which is then replaced.
+      **kwargs: of `signatures`.
+
+    Raises:
+      ValueError: if `path` cannot be written, or is a file or a folder of something else.
+    """
+    path = pathlib.Path(path).absolute()
+    if path.exists() and not (path / "saved_model.pb").exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise ValueError(f"path must be a new folder or an earlier export. Received: {path}")
+    module = tf.Module()
+    # What the signatures capture has to hang on the saved object.
+    module.captured = [weight.value for weight in model.weights]
+    functions = signatures(model, **kwargs)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        work = pathlib.Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        raise ValueError(f"path must be writable ({error.strerror}). Received: {path}") from None
+    new, old = work / "new", work / "old"
+    try:
+        tf.saved_model.save(module, str(new), signatures=functions)
+        new.chmod(0o755)  # a server may run as another user
+        if path.exists():
+            path.rename(old)
+        new.rename(path)
+    except OSError as error:
+        raise ValueError(f"path must be writable ({error.strerror}). Received: {path}") from None
+    finally:
+        if old.exists() and not path.exists():
+            old.rename(path)
+        shutil.rmtree(work)

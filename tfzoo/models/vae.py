@@ -1,0 +1,38 @@
+"""Variational autoencoder.
+
+    bound = E_q log p(x|z) - KL(q(z|x) || p(z)),  the mean of `num_samples` samples
+
+Cheap: one pass through each network. Reparametrised samples carry the gradient.
+
+References:
+  Kingma, Welling, "Auto-Encoding Variational Bayes", https://arxiv.org/abs/1312.6114
+  Rezende, Mohamed, Wierstra, "Stochastic Backpropagation and Approximate Inference in Deep Generative Models",
+    https://arxiv.org/abs/1401.4082
+"""
+
+import keras
+import tensorflow as tf
+
+from tfzoo.models.amortised import AmortisedModel
+from tfzoo.types import Tensor
+
+__all__ = ["VAE"]
+
+
+@keras.saving.register_keras_serializable("tfzoo")
+class VAE(AmortisedModel):
+    """Variational autoencoder with a diagonal Gaussian posterior (Kingma and Welling, arXiv:1312.6114).
+
+    Example::
+
+        model = tfzoo.create_model("vae", event_shape=(28, 28, 1), latent_dim=64)
+        model.compile(optimizer=keras.optimizers.Adamax(5e-4))
+        model.fit(tfzoo.data.load("mnist", "train", batch_size=100, binarize="dynamic"), epochs=10)
+
+    Args:
+      **kwargs: see `tfzoo.models.amortised.AmortisedModel`.
+    """
+
+    def bound(self, x: Tensor, inference: dict[str, Tensor], training: bool = False) -> Tensor:
+        """Returns the ELBO's estimate, ``[B]``."""
+        return tf.reduce_mean(self._log_weights(x, inference, training), axis=0)

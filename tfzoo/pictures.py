@@ -1,0 +1,56 @@
+"""Images as grids that a person can look at."""
+
+import os
+import pathlib
+
+import numpy as np
+from PIL import Image
+
+from tfzoo.types import TensorLike
+
+__all__ = ["grid", "save"]
+
+_LARGEST = 1024  # pixels of the longer side; small images are enlarged by a whole factor up to here
+_MARGIN = 2
+
+
+def grid(images: TensorLike, *, columns: int, value_range: tuple[float, float] = (0.0, 1.0)) -> np.ndarray:
+    """Lays out images row by row.
+
+    Args:
+      images: ``[N, H, W, C]`` with C = 1 or 3, ``[N, T, H, W, C]`` volumes, of which the middle slice is shown, or
+        ``[N, D]`` vectors, shown as a bar code each.
+      columns: images in a row.
+      value_range: what becomes black and white; values beyond are clipped.
+
+    Returns:
+      ``uint8 [height, width, C]``, with thin white lines between the images.
+    """
+    images = np.asarray(images, np.float32)
+    if images.ndim == 5:
+        images = images[:, images.shape[1] // 2]
+    elif images.ndim == 2:
+        images = np.repeat(images[:, np.newaxis, :, np.newaxis], 8, axis=1)
+    low, high = value_range
+    pixels = np.clip((images - low) / (high - low) * 255.0 + 0.5, 0, 255).astype(np.uint8)
+    if pixels.shape[-1] == 2:
+        pixels = pixels[..., :1]
+    count, height, width, channels = pixels.shape
+    rows = -(-count // columns)
+    step_y, step_x = height + _MARGIN, width + _MARGIN
+    canvas = np.full((rows * step_y + _MARGIN, columns * step_x + _MARGIN, channels), 255, np.uint8)
+    for i, picture in enumerate(pixels):
+        y, x = divmod(i, columns)
+        y, x = y * step_y + _MARGIN, x * step_x + _MARGIN
+        canvas[y : y + height, x : x + width] = picture
+    return canvas
+
+
+def save(path: str | os.PathLike, picture: np.ndarray) -> None:
+    """Writes a picture ``uint8 [height, width, 1 or 3]`` as PNG, small ones enlarged without smoothing."""
+    image = Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
+    factor = max(1, _LARGEST // max(image.size))
+    path = pathlib.Path(path)
+    beside = path.with_name(f".{path.name}.new")
+    image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST).save(beside, format="png")
+    beside.replace(path)

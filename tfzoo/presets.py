@@ -1,0 +1,101 @@
+"""Presets: a model, the data it was made for, how it is trained, what the paper reports and what was measured here.
+
+Data, no code. A preset's name is "<model>_<data>".
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+__all__ = ["PRESETS", "Preset"]
+
+
+def _frozen(**values: Any) -> Mapping[str, Any]:
+    return MappingProxyType(values)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One row of the zoo.
+
+    Attributes:
+      model: a name of `tfzoo.list_models()`.
+      dataset: a name that `tfzoo.data.load` takes.
+      event_shape: of one example.
+      model_options: arguments of the model.
+      data_options: arguments of `tfzoo.data.load`.
+      optimizer: a class of `keras.optimizers`.
+      learning_rate: its step size.
+      batch_size: examples a step.
+      epochs: of a full run.
+      reported: what the paper reports, by metric, and where it stands.
+      weights: file in `tfzoo/weights` that `pretrained=True` loads, or None.
+      measured: what these weights were measured at; says epochs, hardware, estimator.
+    """
+
+    model: str
+    dataset: str
+    event_shape: tuple[int, ...]
+    model_options: Mapping[str, Any]
+    data_options: Mapping[str, Any]
+    optimizer: str
+    learning_rate: float
+    batch_size: int
+    epochs: int
+    reported: Mapping[str, Any] = field(default_factory=_frozen)
+    weights: str | None = None
+    measured: Mapping[str, Any] = field(default_factory=_frozen)
+
+
+# Networks, optimiser and batch as Caterini et al. 2018 (their code); 2,000 epochs is their limit before early stopping.
+_HVAE_TRAINING: dict[str, Any] = {"optimizer": "Adamax", "learning_rate": 5e-4, "batch_size": 100, "epochs": 2000}
+
+# Grey values with a learned scale: at 8x8 pixels a binarised digit is mostly noise.
+_DIGITS_TRAINING: dict[str, Any] = {"optimizer": "Adam", "learning_rate": 4e-3, "batch_size": 50, "epochs": 60}
+
+PRESETS: dict[str, Preset] = {
+    "vae_digits": Preset(
+        model="vae",
+        dataset="digits",
+        event_shape=(8, 8, 1),
+        model_options=_frozen(latent_dim=16, likelihood="gaussian"),
+        data_options=_frozen(),
+        **_DIGITS_TRAINING,
+    ),
+    "iwae_digits": Preset(
+        model="iwae",
+        dataset="digits",
+        event_shape=(8, 8, 1),
+        model_options=_frozen(latent_dim=16, likelihood="gaussian", num_samples=5),
+        data_options=_frozen(),
+        **_DIGITS_TRAINING,
+    ),
+    "vae_mnist": Preset(
+        model="vae",
+        dataset="mnist",
+        event_shape=(28, 28, 1),
+        model_options=_frozen(latent_dim=64),
+        data_options=_frozen(binarize="dynamic"),
+        **_HVAE_TRAINING,
+    ),
+    "iwae_mnist": Preset(
+        model="iwae",
+        dataset="mnist",
+        event_shape=(28, 28, 1),
+        model_options=_frozen(latent_dim=64, num_samples=50),
+        data_options=_frozen(binarize="dynamic"),
+        **_HVAE_TRAINING,
+        reported=_frozen(
+            nll=82.90, source="arXiv:2009.01675, table 1: Burda et al.'s two-layer IWAE, another architecture"
+        ),
+    ),
+    "vae_fashion_mnist": Preset(
+        model="vae",
+        dataset="fashion_mnist",
+        event_shape=(28, 28, 1),
+        model_options=_frozen(latent_dim=64),
+        data_options=_frozen(binarize="dynamic"),
+        **_HVAE_TRAINING,
+    ),
+}

@@ -1,0 +1,176 @@
+"""Stateless random numbers: seeds, noise per batch or per example, and replicas.
+
+A seed is a pair ``int32 [2]``, or one pair per example ``int32 [B, 2]``. With a pair per example, an example's noise
+depends on its own pair only, never on the size of the batch or on its neighbours: what an endpoint needs that joins
+the requests of several clients. This is the only file that knows of replicas.
+
+Every draw names its algorithm (Philox), since the default changes with the device. TensorFlow turns the same bits into
+other floating-point numbers under XLA, so `uniform` and `normal` do that themselves: a seed gives the same noise in
+eager code, in graphs and under XLA (test_random.py), at no more than the price of TensorFlow's own.
+"""
+
+import math
+import secrets
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+from tfzoo.types import Seed, Tensor
+
+__all__ = ["as_seed", "bernoulli", "fold_in", "fold_in_replica", "normal", "sample", "split", "uniform"]
+
+_ALGORITHM = "philox"
+# Binary digits of a significand.
+_DIGITS = {tf.bfloat16: 8, tf.float16: 11, tf.float32: 24, tf.float64: 53}
+
+
+def as_seed(seed: Seed) -> Tensor:
+    """Returns `seed` as ``int32 [2]`` or ``int32 [B, 2]``.
+
+    Args:
+      seed: an int (64 bits are used), a pair, one pair per example, or None for a fresh one. None is for eager code:
+        inside a `tf.function` it would be drawn once, at tracing.
+
+    Raises:
+      ValueError: if it is none of these.
+    """
+    if seed is None:
+        seed = secrets.randbits(63)
+    if isinstance(seed, (int, np.integer)) and not isinstance(seed, bool):
+        words = np.array([int(seed) >> 32 & 0xFFFFFFFF, int(seed) & 0xFFFFFFFF], np.uint32)
+        return tf.constant(words.view(np.int32))
+    if not tf.is_tensor(seed):
+        seed = np.asarray(seed)
+    if not tf.as_dtype(seed.dtype).is_integer or len(seed.shape) not in (1, 2) or seed.shape[-1] != 2:
+        raise ValueError(
+            "seed must be an int, a pair of integers [2], or one pair per example [B, 2]. "
+            f"Received: dtype {tf.as_dtype(seed.dtype).name}, shape {tuple(seed.shape)}"
+        )
+    return tf.cast(seed, tf.int32)
+
+
+def _per_example(seed: Tensor) -> bool:
+    return len(seed.shape) == 2
+
+
+def fold_in(seed: Tensor, data: int | Tensor) -> Tensor:
+    """Returns a new seed of the shape of `seed`, made from it and the integer `data`."""
+    if _per_example(seed):
+        return tf.map_fn(lambda row: fold_in(row, data), seed)
+    return tf.random.experimental.stateless_fold_in(seed, tf.cast(data, tf.int32), alg=_ALGORITHM)
+
+
+def split(seed: Tensor, num: int = 2) -> list[Tensor]:
+    """Returns `num` independent seeds, each of the shape of `seed`."""
+    return [fold_in(seed, i) for i in range(num)]
+
+
+def fold_in_replica(seed: Tensor) -> Tensor:
+    """Returns a seed that differs between the replicas of `tf.distribute`, and is `seed` where there is only one.
+
+    A `keras.random.SeedGenerator` has the same state on every replica, so without this each would draw the same noise.
+    """
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return seed
+    return fold_in(seed, context.replica_id_in_sync_group)
+
+
+def uniform(
+    shape: Tensor | tf.TensorShape | Sequence[int | Tensor], seed: Tensor, dtype: tf.DType = tf.float32
+) -> Tensor:
+    """Returns uniform noise in [0, 1) of `shape`; with one seed per example see `normal`."""
+    digits = _DIGITS[tf.as_dtype(dtype)]  # as many as keep the product below 1
+    word = tf.uint64 if digits > 32 else tf.uint32
+    shift = tf.constant(8 * word.size - digits, word)
+    return tf.cast(tf.bitwise.right_shift(_bits(_sizes(shape), seed, word), shift), dtype) * 2.0**-digits
+
+
+def normal(
+    shape: Tensor | tf.TensorShape | Sequence[int | Tensor], seed: Tensor, dtype: tf.DType = tf.float32
+) -> Tensor:
+    """Returns standard normal noise of `shape`, of rank 1 at least.
+
+    With one seed per example the example axis is the last but one, as in latents ``[..., B, D]``.
+    """
+    *leading, size = _sizes(shape)
+    # Box and Muller: two normals, the halves of the last axis, from two uniforms.
+    first, second = tf.unstack(uniform([2, *leading, (size + 1) // 2], seed, dtype))
+    radius, angle = tf.sqrt(-2.0 * tf.math.log(1.0 - first)), 2.0 * math.pi * second
+    return tf.concat([radius * tf.cos(angle), radius * tf.sin(angle)], axis=-1)[..., :size]
+
+
+def bernoulli(probs: Tensor, seed: Tensor) -> Tensor:
+    """Returns zeros and ones with the probabilities `probs` ``[B, ...]``, of its shape and dtype."""
+    if _per_example(seed):
+        # An example's pixels on one axis, so that the example axis is the last but one.
+        flat = tf.reshape(probs, [tf.shape(probs)[0], -1])
+        return tf.reshape(tf.cast(uniform(tf.shape(flat), seed, probs.dtype) < flat, probs.dtype), tf.shape(probs))
+    return tf.cast(uniform(tf.shape(probs), seed, probs.dtype) < probs, probs.dtype)
+
+
+def _sizes(shape: Tensor | tf.TensorShape | Sequence[int | Tensor]) -> list[int | Tensor]:
+    """Returns the sizes of `shape`, as ints where they are known."""
+    if not tf.is_tensor(shape):
+        return list(shape)
+    known = tf.get_static_value(shape, partial=True)
+    known = [None] * shape.shape[0] if known is None else known
+    return [shape[i] if size is None else int(size) for i, size in enumerate(known)]
+
+
+def _bits(sizes: list[int | Tensor], seed: Tensor, dtype: tf.DType) -> Tensor:
+    def draw(sizes: list[int | Tensor], seed: Tensor) -> Tensor:
+        return tf.random.stateless_uniform(sizes, seed, minval=None, maxval=None, dtype=dtype, alg=_ALGORITHM)
+
+    if not _per_example(seed):
+        return draw(sizes, seed)
+    *leading, _, size = sizes
+    own = [*leading, size]  # what one example draws: [..., D]
+    static = [None if tf.is_tensor(length) else length for length in own]
+    rows = tf.map_fn(lambda row: draw(own, row), seed, fn_output_signature=tf.TensorSpec(static, dtype))  # [B, ..., D]
+    rank = len(sizes)
+    return tf.transpose(rows, [*range(1, rank - 1), 0, rank - 1])
+
+
+def sample(distribution: tfd.Distribution, num_samples: int | Tensor, seed: Tensor) -> Tensor:
+    """Draws ``[S, B, D]`` from a distribution over latents, batch ``[B]`` (or batch ``[]`` and one seed per example).
+
+    With one seed ``[2]`` a batch ``[]`` gives ``[S, D]``. With one seed per example each row of the result depends on
+    its own seed and its own parameters only. Normals and bijectors of them are drawn for all rows at once and by
+    `normal`; any other distribution by its own `sample`, row by row where there is one seed per example.
+
+    Raises:
+      ValueError: if there is another number of seeds than of examples.
+    """
+    per_example = _per_example(seed)
+    batch = distribution.batch_shape
+    if per_example and batch.rank == 1 and not batch.is_compatible_with(seed.shape[:1]):
+        raise ValueError(
+            f"seed must hold one pair for each of the {batch[0]} examples. Received: shape {tuple(seed.shape)}"
+        )
+    if isinstance(distribution, tfd.TransformedDistribution):
+        base = distribution.distribution
+        if base.event_shape.rank == 1 and (per_example or base.batch_shape.rank == batch.rank):
+            return distribution.bijector.forward(sample(base, num_samples, seed))
+    if isinstance(distribution, tfd.Independent) and isinstance(distribution.distribution, tfd.Normal):
+        base = distribution.distribution
+        sizes = _sizes(base.batch_shape if base.batch_shape.is_fully_defined() else base.batch_shape_tensor())
+        if per_example:
+            sizes = [tf.shape(seed)[0], sizes[-1]]
+        return base.loc + base.scale * normal([num_samples, *sizes], seed, base.dtype)
+    if not per_example:
+        return distribution.sample(num_samples, seed=seed)
+    if batch.rank == 0:
+        rows = tf.map_fn(
+            lambda row: distribution.sample(num_samples, seed=row), seed, fn_output_signature=distribution.dtype
+        )
+    else:
+        rows = tf.map_fn(
+            # The ellipsis before the index: behind it, TFP would compare the index with an ellipsis, and fail.
+            lambda item: distribution[..., item[0]].sample(num_samples, seed=item[1]),
+            (tf.range(tf.shape(seed)[0]), seed),
+            fn_output_signature=distribution.dtype,
+        )  # [B, S, D]
+    return tf.transpose(rows, [1, 0, *range(2, rows.shape.rank or 3)])

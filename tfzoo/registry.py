@@ -1,0 +1,94 @@
+"""Models and presets by name."""
+
+import difflib
+import inspect
+import pathlib
+from typing import Any
+
+import keras
+
+from tfzoo.models import IWAE, VAE
+from tfzoo.models.base import LatentVariableModel
+from tfzoo.presets import PRESETS
+
+__all__ = ["create_model", "list_models", "list_presets"]
+
+_MODELS: dict[str, type[LatentVariableModel]] = {"iwae": IWAE, "vae": VAE}
+_WEIGHTS = pathlib.Path(__file__).parent / "weights"
+
+
+def list_models() -> list[str]:
+    """Returns the names of the models, sorted."""
+    return sorted(_MODELS)
+
+
+def list_presets() -> list[str]:
+    """Returns the names of the presets, sorted: "<model>_<data>"."""
+    return sorted(PRESETS)
+
+
+def create_model(
+    name: str, *, event_shape: tuple[int, ...] | None = None, pretrained: bool = False, **overrides: Any
+) -> LatentVariableModel:
+    """Makes a model from its name, or from a preset's.
+
+    Example::
+
+        model = tfzoo.create_model("vae", event_shape=(28, 28, 1), latent_dim=64)
+        model = tfzoo.create_model("vae_mnist", pretrained=True)
+
+    Args:
+      name: of `list_models()` or `list_presets()`.
+      event_shape: the shape of one example, as TFP calls it: (28, 28, 1), (60, 50, 50, 1), (10,). A preset has its own.
+      pretrained: load the weights that come with the preset.
+      **overrides: of the model's arguments: `latent_dim`, `likelihood`, `scale`, `encoder`, `decoder`, ...
+
+    Returns:
+      A `keras.Model` on freshly initialised, or on the preset's weights.
+
+    Raises:
+      ValueError: for an unknown name, a missing `event_shape`, or `pretrained` where there are no weights.
+      TypeError: for an unknown override.
+    """
+    if name not in [*_MODELS, *PRESETS]:
+        close = difflib.get_close_matches(str(name), [*_MODELS, *PRESETS], n=3, cutoff=0.4)
+        raise ValueError(
+            f"name must be a model ({', '.join(list_models())}) or a preset; "
+            f"the closest are {', '.join(close) or 'none'}. Received: {name!r}"
+        )
+    preset = PRESETS.get(name)
+    model_class = _MODELS[preset.model if preset else name]
+    if preset:
+        event_shape = preset.event_shape if event_shape is None else event_shape
+        overrides = {**preset.model_options, **overrides}
+    if event_shape is None:
+        raise ValueError(
+            f"event_shape must be the shape of one example for the model {name!r}, such as (28, 28, 1). Received: None"
+        )
+    valid = _options(model_class)
+    unknown = [key for key in overrides if key not in valid]
+    if unknown:
+        raise TypeError(f"options of {name} are {', '.join(sorted(valid))}. Received: {unknown[0]!r}")
+    if pretrained and not (preset and preset.weights):
+        having = [key for key in list_presets() if PRESETS[key].weights]
+        raise ValueError(f"pretrained weights come with {', '.join(having) or 'no preset yet'}. Received: {name!r}")
+    model = model_class(event_shape=event_shape, **overrides)
+    if pretrained and preset and preset.weights:
+        try:
+            model.load_weights(str(_WEIGHTS / preset.weights))
+        except ValueError:
+            raise ValueError(
+                f"pretrained weights of {name} fit its own networks only, not these options. "
+                f"Received: event_shape={event_shape}, {overrides}"
+            ) from None
+    return model
+
+
+def _options(model_class: type[LatentVariableModel]) -> set[str]:
+    """Returns the names of a model's arguments, its base classes' included."""
+    names = {"dtype", "name"}
+    for cls in model_class.__mro__[: model_class.__mro__.index(keras.Model)]:
+        for parameter in inspect.signature(cls).parameters.values():
+            if parameter.kind is parameter.KEYWORD_ONLY:
+                names.add(parameter.name)
+    return names - {"event_shape"}

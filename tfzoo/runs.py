@@ -1,0 +1,232 @@
+"""Run folders: one training, from its configuration to its pictures; killed and resumed without harm.
+
+config.json           what was asked for, and on what it ran; enough to repeat it
+model.keras           the best epoch so far on the validation split
+history.csv           a row for each epoch
+backup/               the last epoch's weights and optimiser state, from which a killed run goes on
+logs/                 TensorBoard: losses, grids of samples and reconstructions
+samples.png, reconstructions.png, metrics.json    what the other verbs of the command line add
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import platform
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfzoo import data, registry
+from tfzoo.callbacks import ImageGrids, ResumableHistory, SafeBackup, read_history
+from tfzoo.models.base import LatentVariableModel
+from tfzoo.presets import PRESETS
+from tfzoo.version import __version__
+
+__all__ = ["RunConfig", "add_metrics", "load", "load_split", "train"]
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """What a run was asked for.
+
+    Attributes:
+      name: a model or a preset.
+      dataset: a name or folder that `tfzoo.data.load` takes.
+      model_options: arguments of `tfzoo.create_model`.
+      data_options: arguments of `tfzoo.data.load`.
+      optimizer: a class of `keras.optimizers`.
+      learning_rate: its step size.
+      batch_size: examples a step (over all replicas).
+      epochs: in all.
+      seed: of the weights, the noise and the order of the data.
+      strategy: "mirrored" trains on all GPUs; None on one device.
+      mixed_precision: compute in float16 with float32 weights; for GPUs.
+      jit_compile: compile the step with XLA.
+    """
+
+    name: str
+    dataset: str
+    model_options: dict[str, Any]
+    data_options: dict[str, Any]
+    optimizer: str = "Adam"
+    learning_rate: float = 1e-3
+    batch_size: int = 100
+    epochs: int = 10
+    seed: int = 0
+    strategy: str | None = None
+    mixed_precision: bool = False
+    jit_compile: bool = False
+
+    @classmethod
+    def of_preset(cls, name: str, **changes: Any) -> "RunConfig":
+        """Returns a preset's configuration, with `changes`."""
+        preset = PRESETS[name]
+        config = cls(
+            name=name,
+            dataset=preset.dataset,
+            model_options={},
+            data_options=dict(preset.data_options),
+            optimizer=preset.optimizer,
+            learning_rate=preset.learning_rate,
+            batch_size=preset.batch_size,
+            epochs=preset.epochs,
+        )
+        return dataclasses.replace(config, **changes)
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """The range of the images: what pictures show as black and white."""
+        low, high = self.data_options.get("value_range", (0.0, 1.0))
+        return float(low), float(high)
+
+    def create_model(self) -> LatentVariableModel:
+        """Returns the compiled model, made under the strategy asked for."""
+        options = dict(self.model_options)
+        if self.name not in PRESETS:
+            info = data.info(self.dataset, image_size=self.data_options.get("image_size"))
+            options.setdefault("event_shape", info.event_shape)
+        if self.mixed_precision:
+            options["dtype"] = "mixed_float16"
+        strategy = tf.distribute.MirroredStrategy() if self.strategy == "mirrored" else tf.distribute.get_strategy()
+        with strategy.scope():
+            model = registry.create_model(self.name, seed=self.seed, **options)
+            optimizer = getattr(keras.optimizers, self.optimizer)(self.learning_rate)
+            model.compile(optimizer=optimizer, jit_compile=self.jit_compile)
+        return model
+
+
+def load_split(
+    config: RunConfig, split: str, *, batch_size: int | None = None, shuffle: bool | None = None
+) -> tf.data.Dataset:
+    """Returns a split of the run's data; all but the training split are binarised once, where the run binarises."""
+    options = dict(config.data_options)
+    if split != "train" and options.get("binarize") == "dynamic":
+        options["binarize"] = "static"
+    batch_size = batch_size or config.batch_size
+    return data.load(config.dataset, split, batch_size=batch_size, shuffle=shuffle, seed=config.seed, **options)
+
+
+def load(folder: str | os.PathLike) -> tuple[RunConfig, LatentVariableModel]:
+    """Returns a run's configuration and its best model.
+
+    Raises:
+      ValueError: if the folder is no run, or holds no trained model yet.
+    """
+    folder = pathlib.Path(folder)
+    config = _read_config(folder)
+    if not (folder / "model.keras").exists():
+        raise ValueError(f"the run must have trained an epoch at least. Received: {folder}")
+    return config, keras.saving.load_model(folder / "model.keras")
+
+
+def train(
+    folder: str | os.PathLike,
+    config: RunConfig | None = None,
+    *,
+    epochs: int | None = None,
+    verbose: int | str = 0,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> LatentVariableModel:
+    """Trains in a new run folder, or goes on in one.
+
+    Args:
+      folder: of the run.
+      config: None goes on from the last whole epoch that the folder holds.
+      epochs: in all, instead of the configuration's.
+      verbose: as in `keras.Model.fit`.
+      callbacks: more of them.
+
+    Returns:
+      The model after the last epoch; `load` returns the best one.
+
+    Raises:
+      ValueError: if a new run's folder is not empty or not writable, a resumed one is no run, or training diverges.
+    """
+    folder = pathlib.Path(folder)
+    new = config is not None
+    if config is None:
+        config = _read_config(folder)
+    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"a new run needs a new folder; to go on with a run, resume it. Received: {folder}")
+    if epochs is not None:
+        config = dataclasses.replace(config, epochs=epochs)
+
+    # All that can be wrong with the request goes wrong here, before anything is written.
+    keras.utils.set_random_seed(config.seed)
+    training = load_split(config, "train")
+    has_validation = "validation" in data.info(config.dataset).num_examples
+    validation = load_split(config, "validation") if has_validation else None
+    model = config.create_model()
+    shown = next(iter((validation or training).unbatch().batch(8)))["image"]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_config(folder, config)
+    except OSError as error:
+        raise ValueError(f"the run's folder must be writable ({error.strerror}). Received: {folder}") from None
+
+    monitor = "val_loss" if has_validation else "loss"
+    past = [] if new else [float(row[monitor]) for row in read_history(folder / "history.csv") if row.get(monitor)]
+    model.fit(
+        training,
+        validation_data=validation,
+        epochs=config.epochs,
+        verbose=verbose,
+        callbacks=[
+            ResumableHistory(folder / "history.csv"),
+            keras.callbacks.ModelCheckpoint(
+                folder / "model.keras",
+                monitor=monitor,
+                mode="min",
+                save_best_only=True,
+                initial_value_threshold=min(past, default=None),
+            ),
+            keras.callbacks.TensorBoard(folder / "logs", write_graph=False),
+            ImageGrids(
+                folder / "logs" / "images", shown, every=max(1, config.epochs // 20), value_range=config.value_range
+            ),
+            SafeBackup(folder / "backup"),
+            *callbacks,
+        ],
+    )
+    return model
+
+
+def add_metrics(folder: str | os.PathLike, results: dict[str, dict[str, Any]]) -> pathlib.Path:
+    """Adds results to a run's metrics.json, in place of earlier ones of the same name, and returns its path."""
+    path = pathlib.Path(folder) / "metrics.json"
+    report = json.loads(path.read_text()) if path.exists() else {}
+    _write_json(path, {**report, **results})
+    return path
+
+
+def _write_json(path: pathlib.Path, values: dict[str, Any]) -> None:
+    beside = path.with_name(f".{path.name}.new")
+    beside.write_text(json.dumps(values, indent=2) + "\n")
+    beside.replace(path)
+
+
+def _read_config(folder: pathlib.Path) -> RunConfig:
+    path = folder / "config.json"
+    try:
+        values = json.loads(path.read_text())
+        names = {field.name for field in dataclasses.fields(RunConfig)}
+        return RunConfig(**{key: value for key, value in values.items() if key in names})
+    except (OSError, ValueError, TypeError):
+        raise ValueError(f"the folder must be a run, with a config.json that can be read. Received: {folder}") from None
+
+
+def _write_config(folder: pathlib.Path, config: RunConfig) -> None:
+    values = dataclasses.asdict(config)
+    devices = tf.config.list_physical_devices("GPU") or tf.config.list_physical_devices("CPU")
+    values["made_with"] = {
+        "tfzoo": __version__,
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "python": platform.python_version(),
+        "devices": [tf.config.experimental.get_device_details(d).get("device_name", d.device_type) for d in devices],
+        "cores": os.cpu_count(),
+    }
+    _write_json(folder / "config.json", values)
