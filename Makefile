@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: quickstart test fast slow coverage check format notebooks clean
+.PHONY: quickstart test fast slow coverage test-versions check format notebooks clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -25,7 +25,7 @@ quickstart: $(VENV)/.installed  ## train, evaluate, look and export on real digi
 	$(BIN)/tfzoo quickstart
 
 test: $(VENV)/.installed-dev  ## the tests
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 fast: $(VENV)/.installed-dev  ## the quick core of the tests
 	$(BIN)/python -m pytest -n $(WORKERS) -m fast
@@ -34,7 +34,12 @@ slow: $(VENV)/.installed-dev  ## the tests with long trainings
 	$(BIN)/python -m pytest -n $(WORKERS) --runslow
 
 coverage: $(VENV)/.installed-dev  ## the tests with branch coverage
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov=tfzoo --cov-branch --cov-report=term-missing:skip-covered
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --cov=tfzoo --cov-branch --cov-report=term-missing:skip-covered
+
+test-versions:  ## the quick core under the oldest versions that are promised
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --editable ".[test]" "tensorflow==2.18.*" "keras==3.6.*"
+	.venv-oldest/bin/python -m pytest -n $(WORKERS) -m fast
 
 check: $(VENV)/.installed-dev  ## format, lint, types
 	$(BIN)/ruff format --check .
@@ -49,4 +54,4 @@ notebooks: $(VENV)/.installed-dev  ## write colab/*.ipynb from colab/*.py
 	$(BIN)/jupytext --to ipynb colab/*.py
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) .venv-oldest .mypy_cache .pytest_cache .ruff_cache *.egg-info

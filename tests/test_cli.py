@@ -132,6 +132,8 @@ def test_every_verb_has_help_with_an_example(verb: str, capsys: pytest.CaptureFi
     "arguments",
     [
         ["train", "vae", "--data", "digits", "--set", "no_such=1"],
+        ["train", "vae"],
+        ["train", "vea"],
         ["train", "vea", "--data", "digits"],
         ["train", "vae", "--data", "digist"],
         ["train", "vae", "--data", "digits", "--optimizer", "Adamax2"],
@@ -158,7 +160,6 @@ def test_errors_are_one_line_and_leave_nothing(
     "arguments",
     [
         ["train"],
-        ["train", "vae"],
         ["no_such_verb"],
         ["train", "vae_digits", "--epochs", "0"],
         ["train", "vae_digits", "--set", "latent_dim"],

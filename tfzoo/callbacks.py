@@ -65,8 +65,8 @@ class SafeBackup(keras.callbacks.BackupAndRestore):
     """`keras.callbacks.BackupAndRestore` that keeps the backup of the epoch before until the new one is whole.
 
     A process killed while it writes leaves a file that cannot be read; training then goes on from the epoch before.
-    (Keras's own `double_checkpoint` does this for the weights, in its newer versions.) The state of the model's noise is
-    kept too, which Keras leaves out of weight files, so that a resumed training is the uninterrupted one. The backup
+    (Keras's own `double_checkpoint` does this for the weights, in its newer versions.) The state of the model's noise,
+    which Keras leaves out of weight files, is kept too, so that a resumed training is the uninterrupted one. The backup
     stays after the last epoch, so that a run can be given more.
 
     Args:

@@ -3,7 +3,6 @@
 Exit status 0: done; 1: an error, said in one line; 2: a command that cannot be understood.
 """
 
-import dataclasses
 import datetime
 import os
 import pathlib
@@ -13,7 +12,6 @@ from collections.abc import Callable
 from typing import Any
 
 import click
-import keras
 import rich.table
 import tensorflow as tf
 import yaml
@@ -150,49 +148,26 @@ def _train(
     else:
         if name is None:
             raise click.UsageError("Name a preset or a model; `tfzoo list` has them.")
-        config = _config(
-            name, dataset, data_dir, binarize, image_size, value_range, settings, {**changes, "epochs": epochs}
+        data_options: dict[str, Any] = {}
+        if binarize:
+            data_options["binarize"] = None if binarize == "none" else binarize
+        if image_size:
+            data_options["image_size"] = image_size
+        if value_range:
+            data_options["value_range"] = [float(end) for end in value_range.split(",")]
+        if data_dir:
+            data_options["data_dir"] = str(data_dir)
+        config = runs.RunConfig.of(
+            name,
+            dataset,
+            model_options=_parse_settings(settings),
+            data_options=data_options,
+            **{key: value for key, value in {**changes, "epochs": epochs}.items() if value is not None},
         )
         folder = out or pathlib.Path("runs") / f"{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
         _fit(folder, config, quiet=quiet)
     _pictures(folder)
     _say("run", folder)
-
-
-def _config(
-    name: str,
-    dataset: str | None,
-    data_dir: pathlib.Path | None,
-    binarize: str | None,
-    image_size: int | None,
-    value_range: str | None,
-    settings: tuple[str, ...],
-    changes: dict[str, Any],
-) -> runs.RunConfig:
-    changes = {key: value for key, value in changes.items() if value is not None}
-    if name in PRESETS:
-        config = runs.RunConfig.of_preset(name)
-    elif dataset is None:
-        registry.create_model(name, event_shape=(1,))  # an unknown name is the greater mistake
-        raise click.UsageError(f"The model {name} needs --data.")
-    else:
-        config = runs.RunConfig(name, dataset, {}, {})
-    options = dict(config.data_options)
-    if binarize:
-        options["binarize"] = None if binarize == "none" else binarize
-    if image_size:
-        options["image_size"] = image_size
-    if value_range:
-        options["value_range"] = [float(end) for end in value_range.split(",")]
-    if data_dir:
-        options["data_dir"] = str(data_dir)
-    model_options = _parse_settings(settings)
-    if "optimizer" in changes and not hasattr(keras.optimizers, changes["optimizer"]):
-        raise ValueError(f"optimizer must be a class of keras.optimizers. Received: {changes['optimizer']!r}")
-    changes.update(model_options=model_options, data_options=options)
-    if dataset is not None:
-        changes["dataset"] = dataset
-    return dataclasses.replace(config, **changes)
 
 
 def _fit(folder: pathlib.Path, config: runs.RunConfig | None, epochs: int | None = None, quiet: bool = False) -> None:
@@ -217,13 +192,19 @@ def _pictures(folder: pathlib.Path) -> None:
 @click.option("--metrics", default="elbo,nll,mse", show_default=True, help=f"Of {', '.join(evaluation.METRICS)}.")
 @click.option("--samples", default=1000, show_default=True, type=click.IntRange(1), help="Importance samples an image.")
 @click.option("--generated", type=click.IntRange(2), help="Generated images [default: as many as the split has].")
+@click.option("--ais-images", default=20, show_default=True, type=click.IntRange(1), help="Images for the metric ais.")
+@click.option("--ais-steps", default=200, show_default=True, type=click.IntRange(1), help="Its temperatures.")
+@click.option("--ais-chains", default=8, show_default=True, type=click.IntRange(1), help="Its chains an image.")
 @click.option("--split", default="test", show_default=True, type=click.Choice(["train", "validation", "test", "all"]))
 @click.option("--images", type=click.IntRange(1), help="Only the first so many images of the split.")
 @click.option("--batch-size", default=100, show_default=True, type=click.IntRange(1))
 @_SEED
-def _evaluate(run: pathlib.Path, metrics: str, **options: Any) -> None:
+def _evaluate(
+    run: pathlib.Path, metrics: str, ais_images: int, ais_steps: int, ais_chains: int, **options: Any
+) -> None:
     """Measure a run's model; writes metrics.json beside it."""
-    _measure(run, [name.strip() for name in metrics.split(",") if name.strip()], **options)
+    annealing = evaluation.Annealing(ais_images, ais_steps, ais_chains)
+    _measure(run, [name.strip() for name in metrics.split(",") if name.strip()], annealing=annealing, **options)
 
 
 def _measure(
@@ -235,8 +216,9 @@ def _measure(
     split: str = "test",
     images: int | None = None,
     batch_size: int = 100,
+    annealing: evaluation.Annealing | None = None,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> None:
     config, model = runs.load(run)
     dataset = runs.load_split(config, split, batch_size=batch_size, shuffle=False)
     if images:
@@ -251,6 +233,7 @@ def _measure(
             value_range=config.value_range,
             num_samples=samples,
             num_generated=generated,
+            annealing=annealing or evaluation.Annealing(),
             seed=seed,
             progress=progress,
         )
@@ -267,7 +250,6 @@ def _measure(
         )
     console.print(table)
     _say("metrics", path)
-    return results
 
 
 def _picture_path(run: pathlib.Path, out: pathlib.Path | None, name: str) -> pathlib.Path:
@@ -386,7 +368,7 @@ def _quickstart(out: pathlib.Path, epochs: int) -> None:
         number += 1
         folder = out.with_name(f"{out.name}-{number}")
     console.print("[bold]1. Train[/bold] a variational autoencoder on 1,297 handwritten digits of 8x8 pixels")
-    _fit(folder, runs.RunConfig.of_preset("vae_digits", epochs=epochs))
+    _fit(folder, runs.RunConfig.of("vae_digits", epochs=epochs))
     console.print("[bold]2. Evaluate[/bold] it on the test split, in nats an image")
     _measure(folder, ["elbo", "nll", "mse"])
     console.print("[bold]3. Look[/bold] at samples and reconstructions")

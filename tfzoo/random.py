@@ -82,10 +82,11 @@ def uniform(
     shape: Tensor | tf.TensorShape | Sequence[int | Tensor], seed: Tensor, dtype: tf.DType = tf.float32
 ) -> Tensor:
     """Returns uniform noise in [0, 1) of `shape`; with one seed per example see `normal`."""
-    digits = _DIGITS[tf.as_dtype(dtype)]  # as many as keep the product below 1
-    word = tf.uint64 if digits > 32 else tf.uint32
+    digits = _DIGITS[tf.as_dtype(dtype)]  # as many as keep the result below 1
+    word = tf.int64 if digits > 32 else tf.int32
     shift = tf.constant(8 * word.size - digits, word)
-    return tf.cast(tf.bitwise.right_shift(_bits(_sizes(shape), seed, word), shift), dtype) * 2.0**-digits
+    # The shift keeps the sign: integers from -2^(digits - 1) on.
+    return tf.cast(tf.bitwise.right_shift(_bits(_sizes(shape), seed, word), shift), dtype) * 2.0**-digits + 0.5
 
 
 def normal(
@@ -113,7 +114,7 @@ def bernoulli(probs: Tensor, seed: Tensor) -> Tensor:
 
 def _sizes(shape: Tensor | tf.TensorShape | Sequence[int | Tensor]) -> list[int | Tensor]:
     """Returns the sizes of `shape`, as ints where they are known."""
-    if not tf.is_tensor(shape):
+    if not isinstance(shape, tf.Tensor):
         return list(shape)
     known = tf.get_static_value(shape, partial=True)
     known = [None] * shape.shape[0] if known is None else known
@@ -152,7 +153,8 @@ def sample(distribution: tfd.Distribution, num_samples: int | Tensor, seed: Tens
         )
     if isinstance(distribution, tfd.TransformedDistribution):
         base = distribution.distribution
-        if base.event_shape.rank == 1 and (per_example or base.batch_shape.rank == batch.rank):
+        alike = base.batch_shape.rank == batch.rank and base.batch_shape.is_compatible_with(batch)
+        if base.event_shape.rank == 1 and (alike or (per_example and base.batch_shape.rank == 0)):
             return distribution.bijector.forward(sample(base, num_samples, seed))
     if isinstance(distribution, tfd.Independent) and isinstance(distribution.distribution, tfd.Normal):
         base = distribution.distribution

@@ -13,7 +13,7 @@ import json
 import os
 import pathlib
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -61,20 +61,40 @@ class RunConfig:
     jit_compile: bool = False
 
     @classmethod
-    def of_preset(cls, name: str, **changes: Any) -> "RunConfig":
-        """Returns a preset's configuration, with `changes`."""
-        preset = PRESETS[name]
-        config = cls(
-            name=name,
-            dataset=preset.dataset,
-            model_options={},
-            data_options=dict(preset.data_options),
-            optimizer=preset.optimizer,
-            learning_rate=preset.learning_rate,
-            batch_size=preset.batch_size,
-            epochs=preset.epochs,
-        )
-        return dataclasses.replace(config, **changes)
+    def of(
+        cls,
+        name: str,
+        dataset: str | None = None,
+        *,
+        model_options: Mapping[str, Any] | None = None,
+        data_options: Mapping[str, Any] | None = None,
+        **changes: Any,
+    ) -> "RunConfig":
+        """Returns the configuration of a preset, or of a model on a data set, with changes.
+
+        Args:
+          name: a model or a preset.
+          dataset: None takes the preset's.
+          model_options: arguments of the model, beside or instead of the preset's.
+          data_options: arguments of `tfzoo.data.load`, beside or instead of the preset's.
+          **changes: of the other attributes.
+
+        Raises:
+          ValueError: for an unknown name or optimizer, or a model without a data set.
+        """
+        preset = PRESETS.get(name)
+        if preset:
+            of_preset = {key: getattr(preset, key) for key in ("optimizer", "learning_rate", "batch_size", "epochs")}
+            changes = {**of_preset, **changes}
+            data_options = {**preset.data_options, **(data_options or {})}
+            dataset = dataset or preset.dataset
+        elif dataset is None:
+            registry.create_model(name, event_shape=(1,))  # an unknown name is the greater mistake
+            raise ValueError(f"the model {name} needs a data set. Received: none")
+        config = cls(name, dataset, dict(model_options or {}), dict(data_options or {}), **changes)
+        if not hasattr(keras.optimizers, config.optimizer):
+            raise ValueError(f"optimizer must be a class of keras.optimizers. Received: {config.optimizer!r}")
+        return config
 
     @property
     def value_range(self) -> tuple[float, float]:

@@ -32,12 +32,13 @@ class BernoulliLikelihood(keras.layers.Layer):
         return tfd.Independent(tfd.Bernoulli(logits=outputs, dtype=outputs.dtype), len(event_shape))
 
     def log_prob(self, images: Tensor, outputs: Tensor, event_shape: EventShape) -> Tensor:
-        """Returns ``log p(x|z)`` ``[...]``: the distribution's, in one fused operation a pixel."""
-        # tfd.Bernoulli evaluates two softplus and multiplies each with a mask: three times the time of this, which is
-        # a third of a small network's training step.
-        images = tf.broadcast_to(images, tf.shape(outputs))
-        losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=images, logits=outputs)
-        return -tf.reduce_sum(losses, axis=list(range(-len(event_shape), 0)))
+        """Returns ``log p(x|z)`` ``[...]``: the distribution's, with one softplus a pixel.
+
+        `images` and `outputs` broadcast against each other, as in the distribution.
+        """
+        # tfd.Bernoulli evaluates two softplus and weighs them: 1.5 to 1.9 times the time of this, gradient included.
+        log_probs = images * outputs - tf.nn.softplus(outputs)
+        return tf.reduce_sum(log_probs, axis=list(range(-len(event_shape), 0)))
 
 
 @keras.saving.register_keras_serializable("tfzoo")

@@ -22,10 +22,26 @@ class _AdoptedVariable(keras.Variable):
     def __init__(self, variable: tf.Variable, name: str) -> None:
         self._adopted = variable
         # Keras makes names of weights with it, and refuses slashes.
-        super().__init__(variable, trainable=variable.trainable, dtype=variable.dtype.name, name=name)
+        super().__init__(
+            variable,
+            # A tf_keras network's counters of batches say that they are trainable.
+            trainable=variable.trainable and variable.dtype.is_floating,
+            dtype=variable.dtype.name,
+            name=name,
+        )
 
     def _initialize(self, value: object) -> None:
         self._value = self._adopted
+
+
+def _forget(distribution: tfd.Distribution) -> None:
+    """Makes `distribution.log_prob` compute anew for every call.
+
+    TFP's bijectors remember by a tensor's identity what they computed last, whatever has become of their variables
+    since: log p of a sample would stay what it was after a training step, and lose the gradient through the flow.
+    """
+    log_prob = distribution._log_prob
+    distribution._log_prob = lambda value, **kwargs: log_prob(tf.identity(value), **kwargs)
 
 
 @keras.saving.register_keras_serializable("tfzoo")
@@ -50,8 +66,7 @@ class TrackedDistribution(keras.layers.Layer):
       factory_kwargs: the factory's arguments, JSON values.
 
     Raises:
-      ValueError: if the distribution is not over vectors, or makes more variables when it is used than it had after
-        its first `log_prob` and `sample`.
+      ValueError: if the distribution has a batch, or is not over vectors.
     """
 
     def __init__(
@@ -87,7 +102,8 @@ class TrackedDistribution(keras.layers.Layer):
         found += [variable for variable in distribution.variables if id(variable) not in known]
         for i, variable in enumerate(found):
             adopted = _AdoptedVariable(variable, f"variable_{i}")
-            (self._trainable_variables if variable.trainable else self._non_trainable_variables).append(adopted)
+            (self._trainable_variables if adopted.trainable else self._non_trainable_variables).append(adopted)
+        _forget(distribution)
         # In a closure, for Keras would try to track an attribute that is a tf.Module.
         self._distribution = lambda: distribution
         self.built = True

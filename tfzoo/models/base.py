@@ -76,9 +76,7 @@ class LatentVariableModel(keras.Model, abc.ABC):
         if prior.latent_dim != self.latent_dim:
             raise ValueError(f"prior must be over latent_dim = {latent_dim}. Received: {prior.latent_dim}")
         if decoder is None:
-            decoder = default.decoder(
-                self.event_shape, self.latent_dim, likelihood=likelihood, dtype=self.dtype_policy
-            )
+            decoder = default.decoder(self.event_shape, self.latent_dim, likelihood=likelihood, dtype=self.dtype_policy)
         self.decoder = decoder
         output = self._build_network("decoder", decoder, (self.latent_dim,))
         if output != self.event_shape:

@@ -8,7 +8,7 @@ works: 28 -> 14 -> 7 -> 4 and back, 8 -> 4 -> 2 -> 1 and back, volumes alike wit
 convolutions of stride 2, LeakyReLU 0.2, no normalisation) and their mirror.
 
 Deviations: the authors draw weights from N(0, 1/(n_in + n_out)) with n the size of the whole feature map (a deviation
-of 0.016 for the first layer at 28x28, 0.002 for a volume of 60x50x50), so that next to nothing of z reaches the output
+of 0.016 for the first layer at 28x28, 0.0015 for a volume of 60x50x50), so that next to nothing of z reaches the output
 at first; He's rule counts what a unit really sums, and on MNIST leaves the plateau where z is ignored after 1,000 steps
 instead of 2,500 (test_networks_conv.py: the output depends on z at every size). They also start the decoder's last
 bias at the mean of logit(image mean); it starts at 0 here, since a network is made before it has seen data.

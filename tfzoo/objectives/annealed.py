@@ -15,7 +15,7 @@ beside it the gap between both bounds on simulated data.
 
 Each bound holds in expectation over the seed, and fails by more than c nats with a probability below exp(-c).
 
-Cost: K - 1 transitions of ``num_leapfrog_steps`` + 2 gradients, on S x B chains, once for each direction and once more
+Cost: K - 1 transitions of ``num_leapfrog_steps`` + 1 gradients, on S x B chains, once for each direction and once more
 for the pilot run that sets the step sizes. Memory is that of one gradient at S x B rows: give a few hundred at once.
 
 References:
@@ -27,7 +27,7 @@ References:
 
 Deviations: Wu et al. adapt the step size during the run that is weighed, which biases the weights by a little. Here a
 pilot run with other noise sets a step size for each temperature and example, and the weighed runs keep to it, so that
-both bounds are exact (test_annealed.py: the bounds enclose the exact likelihood of a linear-Gaussian model).
+both bounds are exact (test_objectives_annealed.py: the bounds enclose the exact likelihood of a linear-Gaussian model).
 """
 
 from collections.abc import Callable
@@ -115,7 +115,7 @@ def log_prob_bounds(
         if value < 1:
             raise ValueError(f"{name} must be at least 1. Received: {value}")
     betas = sigmoidal_schedule(num_steps) if schedule is None else np.asarray(schedule, np.float64)
-    if betas.shape != (num_steps + 1,) or betas[0] != 0 or betas[-1] != 1 or np.any(np.diff(betas) <= 0):
+    if betas.shape != (num_steps + 1,) or betas[0] != 0 or betas[-1] != 1 or not np.all(np.diff(betas) > 0):
         raise ValueError(f"schedule must rise from 0 to 1 in {num_steps} steps. Received: {betas}")
     seed = random.as_seed(seed)
     if posterior_sample is not None:
@@ -156,12 +156,13 @@ def _run(
     pilot_seed, start_seed, forward_seed, reverse_seed = random.split(seed, 4)
 
     def start(seed: Tensor) -> Tensor:
-        z = initial.sample(num_chains, seed=seed)
+        z = random.sample(initial, num_chains, seed)
         if z.shape.rank == 3:
             return z
         # One distribution for all examples: draw for each of them, so that their chains are independent.
-        batch = tf.shape(log_joint(z[:, tf.newaxis]))[1]
-        return initial.sample([num_chains, batch], seed=seed)
+        log_probs = log_joint(z[:, tf.newaxis])  # [S, B]
+        batch = log_probs.shape[1] or tf.shape(log_probs)[1]
+        return tf.reshape(random.sample(initial, num_chains * batch, seed), [num_chains, batch, z.shape[-1]])
 
     def log_ratio(z: Tensor) -> Tensor:
         return log_joint(z) - initial.log_prob(z)
@@ -171,11 +172,16 @@ def _run(
             lambda z: (1.0 - beta) * initial.log_prob(z) + beta * log_joint(z), step, num_leapfrog_steps
         )
         z, results = kernel.one_step(z, kernel.bootstrap_results(z), seed=seed)
-        log_accept = results.log_accept_ratio
-        probability = tf.exp(tf.minimum(tf.where(tf.math.is_nan(log_accept), -np.inf, log_accept), 0.0))
+        probability = tf.exp(tf.minimum(results.log_accept_ratio, 0.0))
+        probability = tf.where(tf.math.is_nan(probability), tf.zeros_like(probability), probability)
         return z, tf.reduce_mean(probability, axis=0)  # [S, B, D], [B]
 
     z0 = start(start_seed)
+    if posterior_sample is not None and not posterior_sample.shape.is_compatible_with(z0.shape[1:]):
+        raise ValueError(
+            f"posterior_sample must have one row for each of the {z0.shape[1]} examples. "
+            f"Received: {tuple(posterior_sample.shape)}"
+        )
     if step_size is None:
         steps = _tune(transition, start(random.fold_in(pilot_seed, 0)), betas, num_transitions, pilot_seed)
     else:

@@ -29,8 +29,9 @@ class Estimate(NamedTuple):
 
     Attributes:
       log_prob: the estimate of log p(x) in nats, ``[B]``.
-      standard_error: of `log_prob`, by the delta method, ``[B]``; too small where few samples carry the weight.
-      effective_sample_size: ``(sum w)^2 / sum w^2``, ``[B]``, between 1 and S.
+      standard_error: of `log_prob`, by the delta method, ``[B]``; too small where few samples carry the weight, and
+        infinite where nothing can be said: from one sample, or where every weight is 0.
+      effective_sample_size: ``(sum w)^2 / sum w^2``, ``[B]``, between 1 and S; 0 where every weight is 0.
     """
 
     log_prob: Tensor
@@ -110,11 +111,12 @@ def estimate(
         sums = add(sums, tf.constant(num_chunks), remainder)
 
     count = tf.cast(num_samples, dtype)
-    effective = sums.first**2 / sums.second
+    effective = tf.math.divide_no_nan(sums.first**2, sums.second)
+    # Var(w) / (S mean(w)^2) = (S / ESS - 1) / (S - 1), with the unbiased variance.
+    variance = tf.maximum(count / effective - 1.0, 0.0) / (count - 1.0)
     return Estimate(
         log_prob=sums.largest + tf.math.log(sums.first) - tf.math.log(count),
-        # Var(w) / (S mean(w)^2) = (S / ESS - 1) / (S - 1), with the unbiased variance.
-        standard_error=tf.sqrt(tf.maximum(count / effective - 1.0, 0.0) / tf.maximum(count - 1.0, 1.0)),
+        standard_error=tf.sqrt(variance) if num_samples > 1 else tf.fill(batch, tf.cast(float("inf"), dtype)),
         effective_sample_size=effective,
     )
 

@@ -1,0 +1,86 @@
+"""What `evaluate` reports is what the library's own functions give."""
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfzoo
+from tfzoo import evaluation, random
+from tfzoo.objectives import importance
+
+
+@pytest.fixture(scope="module")
+def model() -> tfzoo.models.VAE:
+    keras.utils.set_random_seed(0)
+    return tfzoo.create_model("vae", event_shape=(6,), latent_dim=2, likelihood="gaussian", scale=0.7, seed=0)
+
+
+@pytest.fixture(scope="module")
+def images(model: tfzoo.models.VAE) -> np.ndarray:
+    return np.asarray(model.likelihood(model.prior().sample(30, seed=[0, 1])).sample(seed=[0, 2]))
+
+
+@pytest.fixture(scope="module")
+def dataset(images: np.ndarray) -> tf.data.Dataset:
+    labels = (images[:, 0] > 0).astype(np.int32)
+    elements = {"image": images, "label": labels, "index": np.arange(30, dtype=np.int32)}
+    return tf.data.Dataset.from_tensor_slices(elements).batch(12)
+
+
+def test_nll_is_the_mean_of_the_importance_estimates(model, images, dataset) -> None:
+    (report,) = evaluation.evaluate(model, dataset, ["nll"], num_samples=50, seed=3).values()
+    values = [
+        importance.log_prob(
+            functools.partial(model.log_joint, x),
+            model.posterior(x),
+            num_samples=50,
+            chunk_size=32,
+            seed=random.fold_in(random.as_seed(3), i),
+        )
+        for i, x in enumerate((images[:12], images[12:24], images[24:]))
+    ]
+    values = np.concatenate(values)
+    assert report["nll"] == pytest.approx(-values.mean(), abs=1e-4)
+    assert report["standard_error"] == pytest.approx(values.std(ddof=1) / np.sqrt(30), rel=1e-4)
+    assert report["num_images"] == 30
+    assert 0 < report["sampling_error"] < report["standard_error"]
+
+
+def test_mse_is_per_pixel(model, images, dataset) -> None:
+    (report,) = evaluation.evaluate(model, dataset, ["mse"]).values()
+    assert report["mse"] == pytest.approx(np.mean((images - model.reconstruct(images)) ** 2), rel=1e-5)
+
+
+def test_ais_agrees_with_importance_sampling_and_certifies_itself(model, dataset) -> None:
+    annealing = evaluation.Annealing(num_images=30, num_steps=40, num_chains=16)
+    reports = evaluation.evaluate(model, dataset, ["nll", "ais"], num_samples=5000, annealing=annealing)
+    ais = reports["ais"]
+    # Both are close to log p(x) on this small model, on the same images.
+    assert ais["ais"] == pytest.approx(reports["nll"]["nll"], abs=0.1)
+    assert ais["bdmc_gap"] + 4 * ais["bdmc_gap_standard_error"] >= 0
+    assert ais["bdmc_gap"] < 0.3
+    assert 0.4 < ais["acceptance"] <= 1
+
+
+def test_progress_counts_every_batch(model, dataset) -> None:
+    seen: dict[str, list[int]] = {}
+
+    def progress(name: str, steps: int):
+        seen[name] = [steps, 0]
+
+        def step() -> None:
+            seen[name][1] += 1
+
+        return step
+
+    evaluation.evaluate(model, dataset, ["elbo", "mse"], progress=progress)
+    assert seen == {"elbo": [3, 3], "mse": [3, 3]}
+
+
+@pytest.mark.fast
+def test_unknown_metric_is_named(model, dataset) -> None:
+    with pytest.raises(ValueError, match="Received: 'nil'"):
+        evaluation.evaluate(model, dataset, ["nll", "nil"])
