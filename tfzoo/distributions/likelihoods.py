@@ -68,8 +68,11 @@ class GaussianLikelihood(keras.layers.Layer):
 
     def distribution(self, outputs: Tensor, event_shape: EventShape) -> tfd.Distribution:
         """Returns the distribution with batch ``[...]`` for decoder outputs ``[..., *event_shape]``."""
-        scale = tf.exp(tf.cast(self.log_scale, outputs.dtype)) if self.scale is None else self.scale
-        return tfd.Independent(tfd.Normal(outputs, tf.cast(scale, outputs.dtype)), len(event_shape))
+        if self.scale is None:
+            scale = tf.exp(tf.cast(self.log_scale, outputs.dtype))
+        else:
+            scale = tf.constant(self.scale, outputs.dtype)
+        return tfd.Independent(tfd.Normal(outputs, scale), len(event_shape))
 
     def log_prob(self, images: Tensor, outputs: Tensor, event_shape: EventShape) -> Tensor:
         """Returns ``log p(x|z)`` ``[...]``."""

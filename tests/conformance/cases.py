@@ -1,0 +1,59 @@
+"""The models that keep the promises: a new model adds one line to `OPTIONS`."""
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+
+import tfzoo
+
+# Small, so that a promise is checked in a second or two.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "iwae": {"num_samples": 3},
+    "vae": {},
+}
+
+SHAPES = {"image": (6, 6, 1), "vector": (5,)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A model on a shape of example."""
+
+    name: str
+    shape: str
+
+    @property
+    def event_shape(self):
+        return SHAPES[self.shape]
+
+    @property
+    def latent_dim(self):
+        return 2
+
+    def model(self, **overrides):
+        """Returns a new model with small networks."""
+        options = {"latent_dim": self.latent_dim, "seed": 1, **OPTIONS[self.name], **overrides}
+        return tfzoo.create_model(self.name, event_shape=self.event_shape, **options)
+
+    def compiled(self, learning_rate=1e-3, jit_compile=False, **overrides):
+        """Returns a new model, compiled."""
+        model = self.model(**overrides)
+        model.compile(optimizer="adam", jit_compile=jit_compile)
+        model.optimizer.learning_rate = learning_rate
+        return model
+
+    def images(self, count, seed=0):
+        """Returns grey images ``float32 [count, *event_shape]``: smooth functions of two numbers, so no mere noise."""
+        rng = np.random.default_rng(seed)
+        size = math.prod(self.event_shape)
+        waves = rng.normal(size=(count, 2)) @ rng.normal(size=(2, size))
+        return (0.5 + 0.45 * np.tanh(waves)).reshape(count, *self.event_shape).astype(np.float32)
+
+    def __str__(self):
+        return f"{self.name}-{self.shape}"
+
+
+CASES = [Case(name, shape) for name in OPTIONS for shape in SHAPES]
+IMAGE_CASES = [Case(name, "image") for name in OPTIONS]

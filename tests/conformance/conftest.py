@@ -1,0 +1,26 @@
+"""Every test that takes a `case` runs for each model and shape, every one that takes an `image_case` for each model."""
+
+import pytest
+
+from tests.conformance.cases import CASES, IMAGE_CASES
+
+PARAMETERS = {"case": CASES, "image_case": IMAGE_CASES}
+
+
+def pytest_generate_tests(metafunc):
+    for name, cases in PARAMETERS.items():
+        if name in metafunc.fixturenames:
+            metafunc.parametrize(name, cases, ids=str)
+
+
+@pytest.fixture(scope="session")
+def shared_models():
+    """One model for each case, for tests that neither train it nor mind its state."""
+    models = {}
+
+    def get(case):
+        if case not in models:
+            models[case] = case.model()
+        return models[case]
+
+    return get

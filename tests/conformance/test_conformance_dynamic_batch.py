@@ -1,0 +1,75 @@
+"""One trace serves every size of batch."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+
+def test_fit_traces_once_in_three_sizes_of_batch(case):
+    model, x = case.compiled(), case.images(6)
+    spec = tf.TensorSpec([None, *case.event_shape], tf.float32)
+    dataset = tf.data.Dataset.from_generator(lambda: (x[:n] for n in (3, 2, 6)), output_signature=spec)
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(3))
+    model.optimizer.build(model.trainable_variables)  # else the first call traces twice, once to make its variables
+    traces = []
+    bound = model.bound
+    model.bound = lambda *args: traces.append(1) or bound(*args)
+    model.fit(dataset, epochs=2, verbose=0)
+    assert len(traces) == 1
+
+
+CALLS = {
+    "call": lambda model, x, seed: model(x, seed=seed)["z"],
+    "encode": lambda model, x, seed: model.encode(x, seed),
+    "reconstruct": lambda model, x, seed: model.reconstruct(x, seed),
+    "elbo": lambda model, x, seed: model.elbo(x, 3, seed),
+    "log_prob": lambda model, x, seed: model.log_prob(x, 5, seed),
+    "anomaly_score": lambda model, x, seed: model.anomaly_score(x, seed),
+    "inpaint": lambda model, x, seed: model.inpaint(x, tf.zeros_like(x), 2, seed, num_steps=2),
+    "interpolate": lambda model, x, seed: model.interpolate(x, x[::-1], 4, seed),
+    "posterior": lambda model, x, seed: model.posterior(x).mean(),
+    "likelihood": lambda model, x, seed: model.likelihood(model.encode(x, seed)).mean(),
+    "log_joint": lambda model, x, seed: model.log_joint(x, model.encode(x, seed)),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_users_function_of_unknown_batch_traces_once_and_agrees_with_eager(image_case, name, shared_models):
+    model, call = shared_models(image_case), CALLS[name]
+
+    @tf.function(
+        input_signature=[tf.TensorSpec([None, *image_case.event_shape]), tf.TensorSpec([2], tf.int32)],
+        autograph=False,
+    )
+    def function(x, seed):
+        return call(model, x, seed)
+
+    seed = np.array([1, 2], np.int32)
+    for size in (1, 3, 6):
+        x = image_case.images(size)
+        np.testing.assert_allclose(function(x, seed), call(model, x, seed), rtol=1e-4, atol=1e-5)
+    assert function.experimental_get_tracing_count() == 1
+
+
+@pytest.mark.fast
+def test_a_function_of_unknown_rank_works(image_case, shared_models):
+    model = shared_models(image_case)
+    function = tf.function(
+        lambda x, z: (model.encode(x, [0, 0]), model.log_joint(x, z)), input_signature=[tf.TensorSpec(None)] * 2
+    )
+    code, log_joint = function(image_case.images(3), np.ones([4, 3, image_case.latent_dim], np.float32))
+    assert code.shape == (3, image_case.latent_dim)
+    assert log_joint.shape == (4, 3)
+
+
+def test_autograph_leaves_a_users_function_alone(image_case, shared_models):
+    model = shared_models(image_case)
+
+    @tf.function
+    def function(x, seed):
+        total = 0.0
+        for i in tf.range(2):
+            total += tf.reduce_sum(model.elbo(x, 1, tf.stack([seed, i])))
+        return total
+
+    assert np.isfinite(function(image_case.images(2), 3))

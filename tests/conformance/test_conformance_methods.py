@@ -1,0 +1,99 @@
+"""Before training every method works, and returns the shapes that it promises."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfzoo
+from tests.conformance.cases import OPTIONS, SHAPES
+
+pytestmark = pytest.mark.fast
+
+B, S = 3, 2
+
+
+@pytest.fixture(params=[*SHAPES.values(), (8, 8, 8, 1), (1,), (4, 3)], ids=str)
+def event_shape(request):
+    return request.param
+
+
+@pytest.fixture(params=OPTIONS)
+def name(request):
+    return request.param
+
+
+def test_shapes(name, event_shape):
+    latent_dim = 1 if event_shape == (1,) else 4
+    model = tfzoo.create_model(name, event_shape=event_shape, latent_dim=latent_dim, **OPTIONS[name])
+    assert isinstance(model, keras.Model)
+    x = np.random.default_rng(0).random((B, *event_shape), np.float32)
+    z = model.encode(x)
+    assert z.shape == (B, latent_dim)
+    assert model.decode(z).shape == (B, *event_shape)
+    assert model.reconstruct(x).shape == (B, *event_shape)
+    assert model.sample(S).shape == (S, *event_shape)
+    assert model.prior().batch_shape == ()
+    assert model.prior().event_shape == (latent_dim,)
+    assert model.posterior(x).batch_shape == (B,)
+    assert model.posterior(x).event_shape == (latent_dim,)
+    assert model.likelihood(z).batch_shape == (B,)
+    assert model.likelihood(z).event_shape == event_shape
+    assert model.likelihood(z[tf.newaxis]).batch_shape == (1, B)
+    assert model.log_joint(x, z).shape == (B,)
+    assert model.log_joint(x, tf.zeros([S, B, latent_dim])).shape == (S, B)
+    assert model.elbo(x).shape == (B,)
+    assert model.log_prob(x, 4).shape == (B,)
+    assert model.anomaly_score(x).shape == (B,)
+    assert model.inpaint(x, np.ones(event_shape), S, num_steps=1).shape == (S, B, *event_shape)
+    assert model.interpolate(x, x[::-1], 5).shape == (B, 5, *event_shape)
+    assert model.predict(x, verbose=0).shape == (B, *event_shape)
+
+
+@pytest.mark.parametrize("shape", [(16, 16, 1), (17, 20, 3), (32, 32, 3)], ids=str)
+def test_default_networks_for_larger_images(name, shape):
+    model = tfzoo.create_model(name, event_shape=shape, latent_dim=3, **OPTIONS[name])
+    assert model.reconstruct(np.zeros([1, *shape], np.float32)).shape == (1, *shape)
+
+
+def test_means_of_a_bernoulli_are_probabilities(case, shared_models):
+    images = shared_models(case).sample(20, seed=0)
+    assert np.all((images >= 0) & (images <= 1))
+
+
+def test_a_batch_of_one_a_large_one_and_lists(case, shared_models):
+    model = shared_models(case)
+    assert model.log_prob(case.images(1), 3).shape == (1,)
+    assert model.log_prob(case.images(5000), 3).shape == (5000,)
+    assert model.encode(case.images(2).tolist()).shape == (2, case.latent_dim)
+
+
+def test_a_dict_with_images_is_taken_everywhere(case, shared_models):
+    model, x = shared_models(case), case.images(2)
+    batch = {"image": x, "label": np.arange(2), "index": np.arange(2)}
+    np.testing.assert_array_equal(model.encode(batch), model.encode(x))
+    assert model(batch)["z"].shape[1:] == (2, case.latent_dim)
+
+
+def test_summary_and_networks_are_attributes(case, shared_models):
+    model, lines = shared_models(case), []
+    model.summary(print_fn=lines.append)
+    assert "decoder" in "\n".join(lines)
+    assert isinstance(model.encoder, keras.layers.Layer)
+    assert isinstance(model.decoder, keras.layers.Layer)
+    assert model.built
+
+
+def test_a_model_inside_a_functional_model(case, shared_models):
+    model, x = shared_models(case), case.images(2)
+    inputs = keras.Input(case.event_shape)
+    outer = keras.Model(inputs, model(inputs)["z"])
+    assert outer(x).shape[1:] == (2, case.latent_dim)
+
+
+def test_a_masked_image_with_no_channel_of_its_own(case, shared_models):
+    model, x = shared_models(case), case.images(2)
+    mask = np.zeros(case.event_shape, bool)
+    mask[:3] = True
+    completed = np.asarray(model.inpaint(x, mask, 2, num_steps=2))
+    np.testing.assert_array_equal(completed[:, :, :3], np.stack([x, x])[:, :, :3])

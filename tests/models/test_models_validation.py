@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfzoo.models import validation
+
+pytestmark = pytest.mark.fast
+
+UNIT = (0.0, 1.0)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_images_of_any_floating_type_become_the_models(dtype):
+    images = validation.as_images(np.full([2, 5], 0.5, dtype), (5,), UNIT, tf.float32)
+    assert images.dtype == tf.float32
+    assert images.shape == (2, 5)
+
+
+def test_an_array_is_not_copied_by_its_check():
+    array = np.full([2, 5], 0.5)
+    assert validation.check_images(array, (5,), UNIT) is array
+    assert validation.check_images({"image": array, "label": 3}, (5,), UNIT) is array
+
+
+def test_specs_are_checked_like_tensors():
+    validation.check_images(tf.TensorSpec([None, 5], tf.float32), (5,), UNIT)
+    with pytest.raises(ValueError, match=r"^images must have shape \[B, 5\]\. Received: shape \(None, 4\)$"):
+        validation.check_images(tf.TensorSpec([None, 4], tf.float32), (5,), UNIT)
+    with pytest.raises(ValueError, match=r"Received: dtype uint8, shape \(None, 5\)$"):
+        validation.check_images(tf.TensorSpec([None, 5], tf.uint8), (5,), UNIT)
+
+
+def test_values_are_checked_outside_of_graphs_only():
+    function = tf.function(lambda x: validation.as_images(x, (5,), UNIT, tf.float32))
+    function(tf.constant(np.full([2, 5], 7.0)))
+    with pytest.raises(ValueError, match=r"Received: values from 7 to 7$"):
+        validation.as_images(tf.constant(np.full([2, 5], 7.0)), (5,), UNIT, tf.float32)
+
+
+@pytest.mark.parametrize("shape", [(28, 28, 1), [10], np.array([4, 4]), tf.TensorShape([3, 2])])
+def test_event_shapes(shape):
+    found = validation.check_event_shape(shape)
+    assert found == tuple(shape)
+    assert all(type(size) is int for size in found)
+
+
+@pytest.mark.parametrize("mask", [np.ones([5], bool), np.ones([2, 5], np.uint8), [[1.0], [0.0]], 1])
+def test_masks_broadcast(mask):
+    found = validation.as_mask(mask, tf.zeros([2, 5]))
+    assert found.dtype == tf.float32
+    np.testing.assert_array_equal(found, np.broadcast_to(np.asarray(mask, np.float32), [2, 5]))

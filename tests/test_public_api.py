@@ -1,0 +1,207 @@
+"""Promises about the source itself, read from its syntax trees: names, imports, docstrings, sizes of files."""
+
+import ast
+import importlib
+import inspect
+import pathlib
+
+import pytest
+
+import tfzoo
+from tfzoo import registry
+
+pytestmark = pytest.mark.fast
+
+ROOT = pathlib.Path(tfzoo.__file__).parent
+FILES = sorted(ROOT.rglob("*.py"))
+TREES = {file: ast.parse(file.read_text()) for file in FILES}
+IDS = [str(file.relative_to(ROOT)) for file in FILES]
+
+# Who may import whom, as DESIGN has it: the core knows no objects, the parts know no models, the library no programs.
+CORE = {"math", "random", "types"}
+PARTS = {"networks", "bijectors", "integrators", "geometry", "transport", "distributions", "objectives"}
+LIBRARY = CORE | PARTS | {"models", "metrics", "data", "presets", "registry", "callbacks", "pictures"}
+MAY_IMPORT = {
+    "types": set(),
+    "version": set(),
+    "random": {"types"},
+    "math": {"types"},
+    "networks": {"math", "types"},
+    "integrators": CORE,
+    "geometry": CORE,
+    "transport": CORE,
+    "bijectors": CORE | {"networks", "integrators"},
+    "distributions": CORE | {"networks", "bijectors", "geometry", "integrators"},
+    "objectives": CORE | {"integrators"},
+    "metrics": {"math", "networks", "types"},
+    "data": {"types"},
+    "pictures": {"types"},
+    "presets": {"types"},
+    "models": CORE | PARTS,
+    "registry": {"types", "models", "presets"},
+    "callbacks": CORE | {"models", "data", "metrics", "transport", "pictures"},
+    "evaluation": CORE | {"models", "data", "metrics", "objectives"},
+    "verification": CORE | {"models"},
+    "gallery": LIBRARY | {"runs"},
+    "progress": LIBRARY,
+    "runs": LIBRARY | {"version"},
+    "cli": LIBRARY | {"version", "runs", "evaluation", "verification", "gallery", "progress"},
+    "load_saved_model": set(),
+    "__init__": LIBRARY | {"version"},
+}
+# Heavy packages, and the only parts that may import them.
+FOREIGN = {
+    "keras": set(MAY_IMPORT) - {"types", "random", "math", "integrators", "geometry", "transport", "objectives"},
+    "tensorflow_probability": {"random", "bijectors", "integrators", "geometry", "distributions", "objectives"}
+    | {"models"},
+    "scipy": {"transport", "metrics", "math"},
+    "sklearn": {"networks", "metrics", "data"},
+    "click": {"cli", "progress", "metrics"},
+    "rich": {"cli", "progress"},
+    "yaml": {"cli"},
+}
+# Never: the applications are built on the library.
+OUTSIDE = {"export", "serving", "benchmarks", "tests", "colab"}
+
+# What Keras and TFP call by these names, and say what it does.
+INHERITED = {
+    "build",
+    "call",
+    "compute_output_shape",
+    "from_config",
+    "get_config",
+    "reset_state",
+    "result",
+    "update_state",
+}
+
+
+def part_of(file):
+    return file.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imports(tree):
+    """Yields what a file imports, as "package.module.name", wherever in the file."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            for alias in node.names:
+                yield f"{node.module}.{alias.name}"
+
+
+def parts_imported(tree):
+    return {name.split(".")[1] for name in imports(tree) if name.startswith("tfzoo.")}
+
+
+def names_of(tree):
+    """Returns the value of __all__, or None."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__":
+            return ast.literal_eval(node.value)
+    return None
+
+
+def as_ruff_sorts(name):
+    """Constants, then classes, then the rest, each by alphabet."""
+    return (0 if name.isupper() else 1 if name[0].isupper() else 2), name
+
+
+def public_definitions(tree):
+    kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    return [node for node in tree.body if isinstance(node, kinds) and not node.name.startswith("_")]
+
+
+def test_source_was_found():
+    assert len(FILES) > 30
+
+
+@pytest.mark.parametrize("file", FILES, ids=IDS)
+def test_all_is_static_sorted_and_up_to_date(file):
+    names = names_of(TREES[file])
+    definitions = {node.name for node in public_definitions(TREES[file])}
+    if names is None:
+        assert file.name != "__init__.py"
+        assert not definitions
+        return
+    assert names == sorted(set(names), key=as_ruff_sorts)
+    if file.name == "__init__.py":
+        assert definitions <= set(names)
+    module = ".".join(("tfzoo", *file.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
+    for name in names:
+        assert hasattr(importlib.import_module(module), name), name
+
+
+@pytest.mark.parametrize("file", FILES, ids=IDS)
+def test_who_imports_whom(file):
+    part = part_of(file)
+    assert part in MAY_IMPORT, f"{part} needs a row in MAY_IMPORT"
+    forbidden = parts_imported(TREES[file]) - MAY_IMPORT[part] - {part}
+    assert not forbidden
+
+
+@pytest.mark.parametrize("file", FILES, ids=IDS)
+def test_foreign_packages_stay_where_they_belong(file):
+    for name in imports(TREES[file]):
+        package = name.split(".")[0]
+        assert part_of(file) in FOREIGN.get(package, set(MAY_IMPORT)), f"{package} is not for {part_of(file)}"
+        assert package not in OUTSIDE
+
+
+@pytest.mark.parametrize("file", FILES, ids=IDS)
+def test_keras_is_imported_whole(file):
+    """`import keras`, then `keras.layers.Dense`: one spelling everywhere."""
+    assert not [name for name in imports(TREES[file]) if name.startswith("keras.")]
+
+
+def test_no_cycles_between_parts():
+    graph = {}
+    for file, tree in TREES.items():
+        graph.setdefault(part_of(file), set()).update(parts_imported(tree) - {part_of(file)})
+    done = set()
+
+    def visit(part, path):
+        assert part not in path, " -> ".join([*path, part])
+        if part not in done:
+            for other in sorted(graph.get(part, ())):
+                visit(other, [*path, part])
+            done.add(part)
+
+    for part in graph:
+        visit(part, [])
+
+
+@pytest.mark.parametrize("file", FILES, ids=IDS)
+def test_everything_public_has_a_docstring(file):
+    assert ast.get_docstring(TREES[file]), "module"
+    for node in public_definitions(TREES[file]):
+        assert ast.get_docstring(node), node.name
+        for method in public_definitions(node) if isinstance(node, ast.ClassDef) else ():
+            inherited = method.name in INHERITED or method.name.startswith("on_")
+            assert inherited or ast.get_docstring(method), f"{node.name}.{method.name}"
+
+
+@pytest.mark.parametrize("name", tfzoo.list_models())
+def test_every_model_names_its_paper(name):
+    model_class = registry._MODELS[name]
+    assert "arXiv:" in model_class.__doc__
+    module = inspect.getmodule(model_class)
+    assert "References:" in module.__doc__
+    assert "https://arxiv.org/abs/" in module.__doc__
+    assert model_class.__name__ in tfzoo.models.__all__
+    assert module.__name__ == f"tfzoo.models.{name}"
+
+
+@pytest.mark.parametrize("file", FILES, ids=IDS)
+def test_files_are_short_and_named_for_what_they_hold(file):
+    assert len(file.read_text().splitlines()) <= 400
+    assert not {"utils", "util", "helpers", "common", "misc"} & set(file.relative_to(ROOT).with_suffix("").parts)
+
+
+def test_the_package_offers_what_it_promises():
+    promised = {"create_model", "data", "distributions", "list_models", "list_presets", "metrics", "models"}
+    promised |= {"networks", "objectives", "random"}
+    assert promised <= set(tfzoo.__all__)
+    assert {"iwae", "vae"} <= set(tfzoo.list_models())
