@@ -83,7 +83,7 @@ def test_fit_with_sample_and_class_weights(image_case):
 @pytest.mark.parametrize(
     "optimizer",
     ["adamax", "rmsprop", keras.optimizers.AdamW(1e-3, clipnorm=1.0), keras.optimizers.SGD(1e-3, momentum=0.9)],
-    ids=str,
+    ids=["adamax", "rmsprop", "clipped adamw", "momentum"],
 )
 def test_any_optimizer(image_case, optimizer):
     model = image_case.model()
