@@ -66,17 +66,24 @@ class GaussianLikelihood(keras.layers.Layer):
             self.log_scale = self.add_weight(name="log_scale", shape=(), initializer="zeros")
         self.built = True
 
+    def _scale(self, dtype: tf.DType) -> Tensor:
+        return tf.exp(tf.cast(self.log_scale, dtype)) if self.scale is None else tf.constant(self.scale, dtype)
+
     def distribution(self, outputs: Tensor, event_shape: EventShape) -> tfd.Distribution:
         """Returns the distribution with batch ``[...]`` for decoder outputs ``[..., *event_shape]``."""
-        if self.scale is None:
-            scale = tf.exp(tf.cast(self.log_scale, outputs.dtype))
-        else:
-            scale = tf.constant(self.scale, outputs.dtype)
-        return tfd.Independent(tfd.Normal(outputs, scale), len(event_shape))
+        return tfd.Independent(tfd.Normal(outputs, self._scale(outputs.dtype)), len(event_shape))
 
     def log_prob(self, images: Tensor, outputs: Tensor, event_shape: EventShape) -> Tensor:
-        """Returns ``log p(x|z)`` ``[...]``."""
-        return self.distribution(outputs, event_shape).log_prob(images)
+        """Returns ``log p(x|z)`` ``[...]``: the distribution's, with one square a pixel.
+
+        `images` and `outputs` broadcast against each other, as in the distribution.
+        """
+        # tfd.Normal divides and adds the constant pixel by pixel; here once for an image.
+        scale = self._scale(outputs.dtype)
+        axes = list(range(-len(event_shape), 0))
+        squares = tf.reduce_sum(tf.math.squared_difference(images, outputs), axis=axes)
+        constant = math.prod(event_shape) * (tf.math.log(scale) + 0.5 * math.log(2.0 * math.pi))
+        return -0.5 * squares / scale**2 - constant
 
     def get_config(self) -> dict:
         return {**super().get_config(), "scale": self.scale}
