@@ -78,6 +78,17 @@ PRESETS: dict[str, Preset] = {
         model_options=_frozen(latent_dim=64),
         data_options=_frozen(binarize="dynamic"),
         **_HVAE_TRAINING,
+        reported=_frozen(source="arXiv:2009.01675 has no plain VAE; its nearest rows are NLL 83.10 (HVAE, K = 2)"),
+        weights="vae_mnist.weights.h5",
+        measured=_frozen(
+            nll=85.61,
+            nll_standard_error=0.22,
+            elbo=-89.82,
+            mse=0.0210,
+            inception_score=7.09,
+            fid=2.69,
+            how="10,000 test images, 1,000 importance samples each; MNIST classifier; epoch 172, 2 CPU cores",
+        ),
     ),
     "iwae_mnist": Preset(
         model="iwae",
@@ -86,9 +97,7 @@ PRESETS: dict[str, Preset] = {
         model_options=_frozen(latent_dim=64, num_samples=50),
         data_options=_frozen(binarize="dynamic"),
         **_HVAE_TRAINING,
-        reported=_frozen(
-            nll=82.90, source="arXiv:2009.01675, table 1: Burda et al.'s two-layer IWAE, another architecture"
-        ),
+        reported=_frozen(nll=82.90, source="arXiv:2009.01675 table 1, for a two-layer IWAE of other networks"),
     ),
     "vae_fashion_mnist": Preset(
         model="vae",
