@@ -20,15 +20,15 @@ def from_arrays(data: Any) -> Table:
     """Checks and wraps arrays; see `tfzoo.data.load` for what is taken.
 
     Args:
-        data: images, a pair (images, labels) or a dict with "image" and, if there are labels, "label". Images are
-            `[N, H, W, C]` (vectors `[N, D]` and volumes `[N, T, H, W, C]` are taken too): uint8 (divided by 255), bool,
-            or floats in [0, 1]. Labels are integers `[N]`.
+      data: images, a pair (images, labels) or a dict with "image" and, if there are labels, "label". Images are
+        `[N, H, W, C]` (vectors `[N, D]` and volumes `[N, T, H, W, C]` are taken too): uint8 (divided by 255), bool,
+        or floats in [0, 1]. Labels are integers `[N]`.
 
     Returns:
-        the table; rows stay in their order.
+      the table; rows stay in their order.
 
     Raises:
-        ValueError: on a wrong structure, rank, dtype or range, on NaN, and on empty arrays.
+      ValueError: on a wrong structure, rank, dtype or range, on NaN, and on empty arrays.
     """
     images, labels = _parts(data)
     images = np.asarray(images)

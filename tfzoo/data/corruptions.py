@@ -7,8 +7,8 @@ Both are pure functions. Dynamic binarisation is one random op for the batch and
 is one random op per example, and `tfzoo.data.load` therefore does it once, on the whole set, where that is in memory.
 
 References:
-    Salakhutdinov and Murray, On the quantitative analysis of deep belief networks, ICML 2008 (static).
-    Burda, Grosse and Salakhutdinov, Importance weighted autoencoders, 2015, arXiv:1509.00519 (dynamic).
+  Salakhutdinov and Murray, On the quantitative analysis of deep belief networks, ICML 2008 (static).
+  Burda, Grosse and Salakhutdinov, Importance weighted autoencoders, 2015, arXiv:1509.00519 (dynamic).
 """
 
 import tensorflow as tf
@@ -24,11 +24,11 @@ def dynamic_binarize(images: TensorLike, seed: TensorLike) -> tf.Tensor:
     """Draws Bernoulli pixels for a batch.
 
     Args:
-        images: float32 of any shape, values in [0, 1].
-        seed: integers `[2]`; the same seed and shape give the same draw.
+      images: float32 of any shape, values in [0, 1].
+      seed: integers `[2]`; the same seed and shape give the same draw.
 
     Returns:
-        float32 of the same shape, values 0 and 1. A pixel of 0 stays 0, a pixel of 1 stays 1.
+      float32 of the same shape, values 0 and 1. A pixel of 0 stays 0, a pixel of 1 stays 1.
     """
     images = tf.convert_to_tensor(images, tf.float32)
     uniform = tf.random.stateless_uniform(
@@ -41,12 +41,12 @@ def static_binarize(images: TensorLike, index: TensorLike, seed: int) -> tf.Tens
     """Draws Bernoulli pixels that depend on the seed and on each example's index only.
 
     Args:
-        images: float32 `[B, ...]`, values in [0, 1].
-        index: integers `[B]`, the examples' indices in their split.
-        seed: an int.
+      images: float32 `[B, ...]`, values in [0, 1].
+      index: integers `[B]`, the examples' indices in their split.
+      seed: an int.
 
     Returns:
-        float32 `[B, ...]`, values 0 and 1: the same for an example whatever the order and the batch it comes in.
+      float32 `[B, ...]`, values 0 and 1: the same for an example whatever the order and the batch it comes in.
     """
     images = tf.convert_to_tensor(images, tf.float32)
     index = tf.cast(index, tf.int64)  # [B]

@@ -23,10 +23,10 @@ def load_digits(split: str) -> Table:
     """Reads one split: 1,297 train, 200 validation and 300 test images of a fixed permutation.
 
     Args:
-        split: one of `tfzoo.data.load`'s splits.
+      split: one of `tfzoo.data.load`'s splits.
 
     Returns:
-        uint8 images `[N, 8, 8, 1]` with values 0..16, and labels 0..9.
+      uint8 images `[N, 8, 8, 1]` with values 0..16, and labels 0..9.
     """
     from sklearn import datasets  # slow to import
 

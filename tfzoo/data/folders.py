@@ -28,11 +28,11 @@ class Folder(NamedTuple):
     """What a folder holds, in canonical order.
 
     Attributes:
-        files: the image files.
-        labels: int32 `[N]`: the place of a file's first sub-folder among the sorted sub-folders, -1 outside any.
-        classes: names of the sub-folders that hold images, sorted.
-        event_shape: the shape every image has once read.
-        num_examples: split -> count.
+      files: the image files.
+      labels: int32 `[N]`: the place of a file's first sub-folder among the sorted sub-folders, -1 outside any.
+      classes: names of the sub-folders that hold images, sorted.
+      event_shape: the shape every image has once read.
+      num_examples: split -> count.
     """
 
     files: list[pathlib.Path]
@@ -53,15 +53,15 @@ def scan_folder(path: str | pathlib.Path, image_size: tuple[int, int] | None) ->
     """Lists a folder's images and reads their headers.
 
     Args:
-        path: the folder.
-        image_size: (height, width) to which every image will be resized, or None if they share one size.
+      path: the folder.
+      image_size: (height, width) to which every image will be resized, or None if they share one size.
 
     Returns:
-        the listing; images are grey if all are, else RGB.
+      the listing; images are grey if all are, else RGB.
 
     Raises:
-        FileNotFoundError: if the folder is missing.
-        ValueError: if it has no images, if one is unreadable, or if sizes differ and `image_size` is None.
+      FileNotFoundError: if the folder is missing.
+      ValueError: if it has no images, if one is unreadable, or if sizes differ and `image_size` is None.
     """
     root = pathlib.Path(path).expanduser()
     if not root.is_dir():
@@ -99,17 +99,17 @@ def load_folder(
     """Opens one split of a folder.
 
     Args:
-        path: the folder.
-        split: one of `tfzoo.data.load`'s splits.
-        image_size: (height, width), or None.
-        cache: read all images now, unless they are too many.
+      path: the folder.
+      split: one of `tfzoo.data.load`'s splits.
+      image_size: (height, width), or None.
+      cache: read all images now, unless they are too many.
 
     Returns:
-        uint8 images: a table with `cache` where it fits, else a stream.
+      uint8 images: a table with `cache` where it fits, else a stream.
 
     Raises:
-        FileNotFoundError: if the folder is missing.
-        ValueError: as `scan_folder`, if the split is empty, or (with a table) if a file is corrupt.
+      FileNotFoundError: if the folder is missing.
+      ValueError: as `scan_folder`, if the split is empty, or (with a table) if a file is corrupt.
     """
     folder = scan_folder(path, image_size)
     rows = folder.rows(split)
@@ -138,7 +138,7 @@ def read_image(file: pathlib.Path, event_shape: EventShape) -> np.ndarray:
     """Reads one image as uint8 `[H, W, C]`, resized to `event_shape`, alpha dropped.
 
     Raises:
-        ValueError: naming the file, if it cannot be read.
+      ValueError: naming the file, if it cannot be read.
     """
     from PIL import Image
 

@@ -19,15 +19,15 @@ def info(name: Any, *, image_size: int | tuple[int, int] | None = None) -> Datas
     """Says what a data set holds. A named set need not be on disk for this.
 
     Args:
-        name: as for `tfzoo.data.load`.
-        image_size: as for `tfzoo.data.load`; it changes `event_shape`.
+      name: as for `tfzoo.data.load`.
+      image_size: as for `tfzoo.data.load`; it changes `event_shape`.
 
     Returns:
-        the facts; `num_examples` has every split that can be loaded.
+      the facts; `num_examples` has every split that can be loaded.
 
     Raises:
-        FileNotFoundError: if a folder is missing.
-        ValueError: on an unknown name and on unusable images.
+      FileNotFoundError: if a folder is missing.
+      ValueError: on an unknown name and on unusable images.
     """
     size = image_size_pair(image_size)
     if is_arrays(name):

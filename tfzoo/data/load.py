@@ -51,41 +51,41 @@ def load(
     they are iterated over.
 
     Args:
-        name: one of
-            - a name of `tfzoo.data.list_datasets()`. "digits" comes with scikit-learn; the others are read by
-              tensorflow-datasets (`pip install "tfzoo[data]"`). CelebA is cropped to rows 45-172 and columns 25-152,
-              then resized;
-            - the path of a folder of PNG and JPEG images, whose sub-folders, sorted, are the labels. Its order is that
-              of a hash of the files' names; 80 % are "train", 10 % "validation", 10 % "test". A folder that has
-              sub-folders for the splits is loaded by `load("folder/test", "all")`;
-            - NumPy arrays: images, a pair (images, labels), or a dict {"image", "label"}. Images are `[N, H, W, C]`
-              (also vectors `[N, D]`, volumes `[N, T, H, W, C]`): uint8, which is divided by 255, bool, or floats in
-              [0, 1]. All of them are the split "train" (and "all"): whoever holds arrays has split them already.
-        split: "train", "validation", "test", "train+validation" or "all", these two being joined in this order.
-            MNIST, Fashion-MNIST and KMNIST have 50,000, 10,000 and 10,000 images; `tfzoo.data.info` has the others.
-        batch_size: examples in a batch; None for single examples, without the dimension B.
-        shuffle: anew at each iteration; None means yes for "train" and "train+validation" only. In-memory sets are
-            shuffled as a whole, larger ones in a buffer of 10,000.
-        binarize: "dynamic" draws each pixel as a Bernoulli variable, anew at each iteration; "static" draws it once,
-            as a function of `seed` and index.
-        value_range: (0, 1) or (-1, 1); the latter cannot be binarised.
-        image_size: int or (height, width) to resize to, bilinearly and antialiased; None keeps the size, which for
-            CelebA is 64.
-        data_dir: tensorflow-datasets' folder; None for its own default.
-        seed: of the shuffling and the binarisation. The same seed repeats the same sequence of epochs. As everywhere in
-            tf.data, `tf.random.set_seed` has its part in it (but not in "static").
-        cache: keep the images in memory, as uint8 and before binarising; False reads tensorflow-datasets and folders
-            from disk at each pass.
-        drop_remainder: drop a last batch that is not full.
-        download: try to download what is not on disk.
+      name: one of
+        - a name of `tfzoo.data.list_datasets()`. "digits" comes with scikit-learn; the others are read by
+          tensorflow-datasets (`pip install "tfzoo[data]"`). CelebA is cropped to rows 45-172 and columns 25-152,
+          then resized;
+        - the path of a folder of PNG and JPEG images, whose sub-folders, sorted, are the labels. Its order is that
+          of a hash of the files' names; 80 % are "train", 10 % "validation", 10 % "test". A folder that has
+          sub-folders for the splits is loaded by `load("folder/test", "all")`;
+        - NumPy arrays: images, a pair (images, labels), or a dict {"image", "label"}. Images are `[N, H, W, C]`
+          (also vectors `[N, D]`, volumes `[N, T, H, W, C]`): uint8, which is divided by 255, bool, or floats in
+          [0, 1]. All of them are the split "train" (and "all"): whoever holds arrays has split them already.
+      split: "train", "validation", "test", "train+validation" or "all", these two being joined in this order.
+        MNIST, Fashion-MNIST and KMNIST have 50,000, 10,000 and 10,000 images; `tfzoo.data.info` has the others.
+      batch_size: examples in a batch; None for single examples, without the dimension B.
+      shuffle: anew at each iteration; None means yes for "train" and "train+validation" only. In-memory sets are
+        shuffled as a whole, larger ones in a buffer of 10,000.
+      binarize: "dynamic" draws each pixel as a Bernoulli variable, anew at each iteration; "static" draws it once,
+        as a function of `seed` and index.
+      value_range: (0, 1) or (-1, 1); the latter cannot be binarised.
+      image_size: int or (height, width) to resize to, bilinearly and antialiased; None keeps the size, which for
+        CelebA is 64.
+      data_dir: tensorflow-datasets' folder; None for its own default.
+      seed: of the shuffling and the binarisation. The same seed repeats the same sequence of epochs. As everywhere in
+        tf.data, `tf.random.set_seed` has its part in it (but not in "static").
+      cache: keep the images in memory, as uint8 and before binarising; False reads tensorflow-datasets and folders
+        from disk at each pass.
+      drop_remainder: drop a last batch that is not full.
+      download: try to download what is not on disk.
 
     Returns:
-        a `tf.data.Dataset`, prefetched.
+      a `tf.data.Dataset`, prefetched.
 
     Raises:
-        FileNotFoundError: if the data are not on disk and cannot be downloaded; it says the command that prepares them.
-        ValueError: on an unknown name, split or option, and on unusable images: wrong rank, dtype or range, NaN, none
-            at all, a corrupt file.
+      FileNotFoundError: if the data are not on disk and cannot be downloaded; it says the command that prepares them.
+      ValueError: on an unknown name, split or option, and on unusable images: wrong rank, dtype or range, NaN, none
+        at all, a corrupt file.
     """
     size = image_size_pair(image_size)
     interval = _check_options(split, batch_size, binarize, value_range, seed)

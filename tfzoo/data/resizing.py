@@ -15,7 +15,7 @@ def image_size_pair(image_size: Any) -> tuple[int, int] | None:
     """(height, width) of the argument `image_size`; None stays None.
 
     Raises:
-        ValueError: if it is neither a positive int nor a pair of them.
+      ValueError: if it is neither a positive int nor a pair of them.
     """
     if image_size is None:
         return None
@@ -43,7 +43,7 @@ def resized_shape(event_shape: EventShape, size: tuple[int, int]) -> EventShape:
     """The shape of one image after resizing.
 
     Raises:
-        ValueError: if the examples are not images `[H, W, C]`.
+      ValueError: if the examples are not images `[H, W, C]`.
     """
     if len(event_shape) != 3:
         raise ValueError(f"`image_size` is for images [H, W, C]. Received: examples of shape {event_shape}")
@@ -54,7 +54,7 @@ def resize_table(table: Table, size: tuple[int, int]) -> Table:
     """Resizes every image of a table, block by block.
 
     Raises:
-        ValueError: if the examples are not images `[N, H, W, C]`.
+      ValueError: if the examples are not images `[N, H, W, C]`.
     """
     if table.images.shape[1:] == resized_shape(table.images.shape[1:], size):
         return table

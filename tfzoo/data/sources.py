@@ -17,9 +17,9 @@ class Table(NamedTuple):
     """Examples in memory, in canonical order: the row is the index.
 
     Attributes:
-        images: `[N, *event_shape]`, uint8 or float32; `images / scale` lies in [0, 1].
-        labels: int32 `[N]`, -1 where there is none.
-        scale: the value that stands for 1.
+      images: `[N, *event_shape]`, uint8 or float32; `images / scale` lies in [0, 1].
+      labels: int32 `[N]`, -1 where there is none.
+      scale: the value that stands for 1.
     """
 
     images: np.ndarray
@@ -31,10 +31,10 @@ class Stream(NamedTuple):
     """Examples on disk.
 
     Attributes:
-        dataset: pairs (image uint8 `[*event_shape]`, label int32 `[]`) in canonical order.
-        num_examples: how many there are.
-        event_shape: the shape of one image.
-        scale: the value that stands for 1.
+      dataset: pairs (image uint8 `[*event_shape]`, label int32 `[]`) in canonical order.
+      num_examples: how many there are.
+      event_shape: the shape of one image.
+      scale: the value that stands for 1.
     """
 
     dataset: tf.data.Dataset

@@ -39,19 +39,19 @@ def load_tfds(
     """Opens one split of a prepared data set.
 
     Args:
-        name: a name of the catalogue, not "digits".
-        split: one of `tfzoo.data.load`'s splits.
-        image_size: (height, width), or None for the catalogue's.
-        data_dir: tensorflow-datasets' folder; None for its default.
-        cache: read all images now, unless they are too many.
-        download: try to download and prepare the set if it is not there.
+      name: a name of the catalogue, not "digits".
+      split: one of `tfzoo.data.load`'s splits.
+      image_size: (height, width), or None for the catalogue's.
+      data_dir: tensorflow-datasets' folder; None for its default.
+      cache: read all images now, unless they are too many.
+      download: try to download and prepare the set if it is not there.
 
     Returns:
-        uint8 images: a table with `cache` where it fits, else a stream.
+      uint8 images: a table with `cache` where it fits, else a stream.
 
     Raises:
-        FileNotFoundError: if the set is not prepared and cannot be.
-        ValueError: if `image_size` is given for binarized_mnist.
+      FileNotFoundError: if the set is not prepared and cannot be.
+      ValueError: if `image_size` is given for binarized_mnist.
     """
     facts = CATALOGUE[name]
     if name == "binarized_mnist" and image_size not in (None, facts.event_shape[:2]):

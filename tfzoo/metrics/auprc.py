@@ -12,9 +12,9 @@ Equal scores are cut by one straight line, which flatters: a constant score has 
 must be real-valued, not counts of votes.
 
 References:
-    Boyd et al. 2012, Unachievable region in precision-recall space and its effect on empirical evaluation,
-    arXiv:1206.4667 (the floor).
-    Zenati et al. 2018, Efficient GAN-based anomaly detection, arXiv:1802.06222 (the protocol).
+  Boyd et al. 2012, Unachievable region in precision-recall space and its effect on empirical evaluation,
+  arXiv:1206.4667 (the floor).
+  Zenati et al. 2018, Efficient GAN-based anomaly detection, arXiv:1802.06222 (the protocol).
 """
 
 import math
@@ -43,7 +43,7 @@ def auprc_floor(base_rate: float) -> float:
     """Returns the lowest area that any score can have for this share of anomalies (in the limit of many examples).
 
     Raises:
-        ValueError: for a base rate outside (0, 1).
+      ValueError: for a base rate outside (0, 1).
     """
     if not 0.0 < base_rate < 1.0:
         raise ValueError(f"`base_rate` must lie between 0 and 1. Received: {base_rate}")
@@ -54,11 +54,11 @@ def auprc(labels: TensorLike, scores: TensorLike) -> AUPRCResult:
     """Returns the area under the precision-recall curve with its base rate and floor.
 
     Args:
-        labels: ``[N]``, 1 = anomaly, 0 = normal.
-        scores: ``[N]``, higher = more anomalous (``model.anomaly_score``).
+      labels: ``[N]``, 1 = anomaly, 0 = normal.
+      scores: ``[N]``, higher = more anomalous (``model.anomaly_score``).
 
     Raises:
-        ValueError: for other labels than 0 and 1, one class only, NaN, wrong or mismatching shapes.
+      ValueError: for other labels than 0 and 1, one class only, NaN, wrong or mismatching shapes.
     """
     from sklearn.metrics import auc, precision_recall_curve  # late: a second to import
 
@@ -86,8 +86,8 @@ class AUPRC(keras.metrics.Metric):
     across replicas.
 
     Args:
-        name: of the metric, and of its entries: ``name``, ``name_base_rate`` and ``name_floor``.
-        dtype: of the result.
+      name: of the metric, and of its entries: ``name``, ``name_base_rate`` and ``name_floor``.
+      dtype: of the result.
     """
 
     def __init__(self, *, name: str = "auprc", dtype: str = "float64") -> None:

@@ -45,13 +45,13 @@ def classifier(name: str) -> ImageClassifier:
     ===============  ==============  =======  =========  ==============================================
 
     Args:
-        name: "mnist", "fashion_mnist" or "digits" (scikit-learn's 8x8 digits, divided by 16).
+      name: "mnist", "fashion_mnist" or "digits" (scikit-learn's 8x8 digits, divided by 16).
 
     Returns:
-        An `ImageClassifier`: ``features(images)`` and ``probabilities(images)`` of images in [0, 1].
+      An `ImageClassifier`: ``features(images)`` and ``probabilities(images)`` of images in [0, 1].
 
     Raises:
-        ValueError: for another name.
+      ValueError: for another name.
     """
     if name not in ARCHITECTURES:
         raise ValueError(f"`name` must be one of {', '.join(sorted(ARCHITECTURES))}. Received: {name!r}")
@@ -69,10 +69,10 @@ def inception_v3(weights: str | None = "imagenet") -> ImageClassifier:
     and pytorch-fid use, so FIDs and inception scores computed here compare with each other, not with published ones.
 
     Args:
-        weights: "imagenet" (downloaded by Keras on first use), the path of a weights file, or None for random ones.
+      weights: "imagenet" (downloaded by Keras on first use), the path of a weights file, or None for random ones.
 
     Raises:
-        RuntimeError: if the weights cannot be had.
+      RuntimeError: if the weights cannot be had.
     """
     try:
         inception = keras.applications.InceptionV3(weights=weights, classifier_activation=None)
@@ -127,13 +127,13 @@ def answers_in_batches(
     """Yields a network's answers batch by batch.
 
     Args:
-        function: images -> ``[B, ...]``; None = the images are the answers already.
-        images: an array or tensor ``[N, ...]``, or an iterable (a tf.data.Dataset, say) of batches: arrays, or dicts
-            with an "image".
-        batch_size: how many rows of an array at a time.
+      function: images -> ``[B, ...]``; None = the images are the answers already.
+      images: an array or tensor ``[N, ...]``, or an iterable (a tf.data.Dataset, say) of batches: arrays, or dicts
+        with an "image".
+      batch_size: how many rows of an array at a time.
 
     Raises:
-        ValueError: for a `batch_size` below 1 or a batch without an "image".
+      ValueError: for a `batch_size` below 1 or a batch without an "image".
     """
     if batch_size < 1:
         raise ValueError(f"`batch_size` must be at least 1. Received: {batch_size}")

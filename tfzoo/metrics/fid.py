@@ -12,8 +12,8 @@ Moments cost O(N F^2), the distance O(F^3): about ten seconds for Inception's 20
 `classifier`'s 128.
 
 References:
-    Heusel et al. 2017, GANs trained by a two time-scale update rule converge to a local Nash equilibrium,
-    arXiv:1706.08500.
+  Heusel et al. 2017, GANs trained by a two time-scale update rule converge to a local Nash equilibrium,
+  arXiv:1706.08500.
 """
 
 from collections.abc import Iterable
@@ -54,13 +54,13 @@ def frechet_distance(mean1: TensorLike, cov1: TensorLike, mean2: TensorLike, cov
     """Returns the squared 2-Wasserstein distance of two Gaussians.
 
     Args:
-        mean1: ``[F]``.
-        cov1: symmetric positive semi-definite ``[F, F]``, of any rank.
-        mean2: ``[F]``.
-        cov2: as `cov1`.
+      mean1: ``[F]``.
+      cov1: symmetric positive semi-definite ``[F, F]``, of any rank.
+      mean2: ``[F]``.
+      cov2: as `cov1`.
 
     Raises:
-        ValueError: for wrong or mismatching shapes, NaN, or a matrix that is not symmetric or not semi-definite.
+      ValueError: for wrong or mismatching shapes, NaN, or a matrix that is not symmetric or not semi-definite.
     """
     means = [as_array(mean1, "mean1", "[F]"), as_array(mean2, "mean2", "[F]")]
     covariances = [as_array(cov1, "cov1", "[F, F]"), as_array(cov2, "cov2", "[F, F]")]
@@ -103,14 +103,14 @@ def feature_statistics(
     """Returns mean and unbiased covariance of the features, accumulated batch by batch in float64.
 
     Args:
-        images: float ``[N, H, W, C]`` in the network's range, or an iterable of batches (a tf.data.Dataset of images
-            or of dicts with an "image").
-        feature_network: a name ("mnist", "fashion_mnist", "digits", "inception_v3"), an `ImageClassifier`, any
-            callable images -> ``[B, F]``, or None where `images` are features ``[N, F]`` already.
-        batch_size: images per call of the network, where `images` is an array.
+      images: float ``[N, H, W, C]`` in the network's range, or an iterable of batches (a tf.data.Dataset of images
+        or of dicts with an "image").
+      feature_network: a name ("mnist", "fashion_mnist", "digits", "inception_v3"), an `ImageClassifier`, any
+        callable images -> ``[B, F]``, or None where `images` are features ``[N, F]`` already.
+      batch_size: images per call of the network, where `images` is an array.
 
     Raises:
-        ValueError: for fewer than two examples, NaN, or features that are not ``[B, F]`` of one F.
+      ValueError: for fewer than two examples, NaN, or features that are not ``[B, F]`` of one F.
     """
     count, mean, scatter = 0, np.zeros(0), np.zeros((0, 0))
     for answers in answers_in_batches(feature_function(feature_network), images, batch_size):
@@ -142,16 +142,16 @@ def frechet_inception_distance(
     """Returns the FID of generated against real images; 0 for equal sets, lower is better.
 
     Args:
-        real: float ``[N, H, W, C]`` in the network's range ([0, 1] for ours), or an iterable of batches (a
-            tf.data.Dataset of images or of dicts with an "image").
-        generated: likewise; the numbers may differ.
-        feature_network: a name ("mnist", "fashion_mnist", "digits", "inception_v3"), an `ImageClassifier`, any
-            callable images -> ``[B, F]``, or None where the inputs are features ``[N, F]`` already. Values of
-            different networks do not compare.
-        batch_size: images per call of the network.
+      real: float ``[N, H, W, C]`` in the network's range ([0, 1] for ours), or an iterable of batches (a
+        tf.data.Dataset of images or of dicts with an "image").
+      generated: likewise; the numbers may differ.
+      feature_network: a name ("mnist", "fashion_mnist", "digits", "inception_v3"), an `ImageClassifier`, any
+        callable images -> ``[B, F]``, or None where the inputs are features ``[N, F]`` already. Values of
+        different networks do not compare.
+      batch_size: images per call of the network.
 
     Raises:
-        ValueError: for fewer than two examples, NaN, wrong or mismatching shapes.
+      ValueError: for fewer than two examples, NaN, wrong or mismatching shapes.
     """
     function = feature_function(feature_network)
     first = feature_statistics(real, feature_network=function, batch_size=batch_size)
@@ -168,9 +168,9 @@ class FrechetInceptionDistance(keras.metrics.Metric):
     examples; it costs an SVD, so in a compiled model prefer a callback at the end of an epoch.
 
     Args:
-        feature_network: as `frechet_inception_distance`; None = batches are features ``[B, F]``.
-        name: of the metric.
-        dtype: of the result; sums are float64 whatever it is.
+      feature_network: as `frechet_inception_distance`; None = batches are features ``[B, F]``.
+      name: of the metric.
+      dtype: of the result; sums are float64 whatever it is.
     """
 
     def __init__(

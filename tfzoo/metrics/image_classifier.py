@@ -11,8 +11,8 @@ They were trained by ``tfzoo.metrics.train_classifier`` on grey and dynamically 
 samples of a Bernoulli model may be given as means or as draws. Weights are kept in float16 and computed in float32.
 
 References:
-    Heusel et al. 2017, GANs trained by a two time-scale update rule, arXiv:1706.08500 (features of a classifier).
-    Salimans et al. 2016, Improved techniques for training GANs, arXiv:1606.03498 (probabilities of a classifier).
+  Heusel et al. 2017, GANs trained by a two time-scale update rule, arXiv:1706.08500 (features of a classifier).
+  Salimans et al. 2016, Improved techniques for training GANs, arXiv:1606.03498 (probabilities of a classifier).
 """
 
 from collections.abc import Callable, Sequence
@@ -61,10 +61,10 @@ class ImageClassifier:
     """A trained network with its two answers: features (for FID) and class probabilities (for the inception score).
 
     Args:
-        network: Keras model, prepared images -> (features ``[B, F]``, logits ``[B, K]``).
-        name: what `tfzoo.metrics` calls it; metrics write it into their config.
-        image_shape: (H, W, C) of the images it takes; None where any will do.
-        prepare: maps images in [0, 1] to the network's input; None = as they are.
+      network: Keras model, prepared images -> (features ``[B, F]``, logits ``[B, K]``).
+      name: what `tfzoo.metrics` calls it; metrics write it into their config.
+      image_shape: (H, W, C) of the images it takes; None where any will do.
+      prepare: maps images in [0, 1] to the network's input; None = as they are.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class ImageClassifier:
         """Returns the penultimate layer ``[B, F]`` of float images ``[B, H, W, C]`` in [0, 1].
 
         Raises:
-            ValueError: for integers, another shape, no images, NaN, or values outside [0, 1].
+          ValueError: for integers, another shape, no images, NaN, or values outside [0, 1].
         """
         return self._answers(images)[0]
 
@@ -99,7 +99,7 @@ class ImageClassifier:
         """Returns class probabilities ``[B, K]`` of float images ``[B, H, W, C]`` in [0, 1].
 
         Raises:
-            ValueError: as `features`.
+          ValueError: as `features`.
         """
         return self._answers(images)[1]
 

@@ -9,8 +9,8 @@ on MNIST, where a classifier of MNIST allows 10; so always say which one was use
 Deviations: the original's p log p is -inf * 0 for a probability of zero, here 0 log 0 = 0.
 
 References:
-    Salimans et al. 2016, Improved techniques for training GANs, arXiv:1606.03498.
-    Barratt and Sharma 2018, A note on the inception score, arXiv:1801.01973 (what it does not measure).
+  Salimans et al. 2016, Improved techniques for training GANs, arXiv:1606.03498.
+  Barratt and Sharma 2018, A note on the inception score, arXiv:1801.01973 (what it does not measure).
 """
 
 from collections.abc import Iterable
@@ -46,15 +46,15 @@ def inception_score(
     """Returns the inception score of samples, averaged over consecutive splits of them.
 
     Args:
-        samples: class probabilities ``[N, K]``; with a `classifier`, images ``[N, H, W, C]`` in its range. Or an
-            iterable of batches (a tf.data.Dataset of images or of dicts with an "image").
-        classifier: a name ("mnist", "fashion_mnist", "digits", "inception_v3"), an `ImageClassifier`, or any callable
-            images -> probabilities ``[B, K]``. None = `samples` are probabilities.
-        num_splits: the papers use 10 splits of 50,000 samples; a split's score is biased downwards by its size.
-        batch_size: images per call of the classifier.
+      samples: class probabilities ``[N, K]``; with a `classifier`, images ``[N, H, W, C]`` in its range. Or an
+        iterable of batches (a tf.data.Dataset of images or of dicts with an "image").
+      classifier: a name ("mnist", "fashion_mnist", "digits", "inception_v3"), an `ImageClassifier`, or any callable
+        images -> probabilities ``[B, K]``. None = `samples` are probabilities.
+      num_splits: the papers use 10 splits of 50,000 samples; a split's score is biased downwards by its size.
+      batch_size: images per call of the classifier.
 
     Raises:
-        ValueError: for fewer samples than splits, NaN, or rows that are not probabilities.
+      ValueError: for fewer samples than splits, NaN, or rows that are not probabilities.
     """
     _check_num_splits(num_splits)
     answers = list(answers_in_batches(probability_function(classifier), samples, batch_size))
@@ -104,10 +104,10 @@ class InceptionScore(keras.metrics.Metric):
     targets: call it from a callback.
 
     Args:
-        classifier: as `inception_score`; None = batches are probabilities ``[B, K]``.
-        num_splits: how many hands to deal to.
-        name: of the metric, and of its entries: ``name`` and ``name_std``.
-        dtype: of the result; sums are float64 whatever it is.
+      classifier: as `inception_score`; None = batches are probabilities ``[B, K]``.
+      num_splits: how many hands to deal to.
+      name: of the metric, and of its entries: ``name`` and ``name_std``.
+      dtype: of the result; sums are float64 whatever it is.
     """
 
     def __init__(

@@ -11,7 +11,7 @@ The paper's training is ``classifier=MLPClassifier((20,), learning_rate_init=1e-
 shuffle=False, alpha=0.0)``.
 
 References:
-    Kalatzis et al. 2020, Variational autoencoders with Riemannian Brownian motion priors, arXiv:2002.05227.
+  Kalatzis et al. 2020, Variational autoencoders with Riemannian Brownian motion priors, arXiv:2002.05227.
 """
 
 import warnings
@@ -50,16 +50,16 @@ def latent_classification(
     """Returns the scores of a classifier trained on one set of latent codes and tested on another.
 
     Args:
-        train_latents: ``[N, D]``.
-        train_labels: whole numbers ``[N]``, at least two classes.
-        test_latents: ``[M, D]``.
-        test_labels: ``[M]``, no class that training has not.
-        classifier: any scikit-learn classifier; a copy is fitted. None = standardised codes into an MLP with 20 ReLU
-            units.
-        seed: of the default classifier.
+      train_latents: ``[N, D]``.
+      train_labels: whole numbers ``[N]``, at least two classes.
+      test_latents: ``[M, D]``.
+      test_labels: ``[M]``, no class that training has not.
+      classifier: any scikit-learn classifier; a copy is fitted. None = standardised codes into an MLP with 20 ReLU
+        units.
+      seed: of the default classifier.
 
     Raises:
-        ValueError: for one class only, unknown test classes, NaN, wrong or mismatching shapes.
+      ValueError: for one class only, unknown test classes, NaN, wrong or mismatching shapes.
     """
     from sklearn.base import clone  # late: a second to import
     from sklearn.exceptions import ConvergenceWarning
@@ -112,10 +112,10 @@ class LatentClassification(keras.metrics.Metric):
     in scikit-learn (seconds), so it runs in eager code and in a tf.function, but neither under XLA nor across replicas.
 
     Args:
-        test_fraction: the share held back.
-        seed: of the split and of the classifier.
-        name: of the metric, and of its entries: ``name_macro_f1``, ``name_std`` and ``name_accuracy``.
-        dtype: of the result.
+      test_fraction: the share held back.
+      seed: of the split and of the classifier.
+      name: of the metric, and of its entries: ``name_macro_f1``, ``name_std`` and ``name_accuracy``.
+      dtype: of the result.
     """
 
     def __init__(

@@ -27,14 +27,14 @@ def mse(
     """Returns the squared error, averaged over examples, pixels and channels, on `value_range`.
 
     Args:
-        x: float ``[B, ...]`` in `value_range`.
-        reconstruction: float, same shape; not clipped, and may leave the range.
-        value_range: (low, high) of the pixels, and of the number returned.
-        where: boolean, or 0 and 1, broadcastable to `x`: which pixels count. None = all. For the hidden pixels of an
-            inpainting mask (1 = visible), ``where=mask == 0``.
+      x: float ``[B, ...]`` in `value_range`.
+      reconstruction: float, same shape; not clipped, and may leave the range.
+      value_range: (low, high) of the pixels, and of the number returned.
+      where: boolean, or 0 and 1, broadcastable to `x`: which pixels count. None = all. For the hidden pixels of an
+        inpainting mask (1 = visible), ``where=mask == 0``.
 
     Raises:
-        ValueError: for integer images, NaN, values of `x` outside the range, mismatching shapes, or nothing to count.
+      ValueError: for integer images, NaN, values of `x` outside the range, mismatching shapes, or nothing to count.
     """
     _width(value_range)
     x, reconstruction = _check_pair(x, reconstruction)
@@ -51,7 +51,7 @@ def convert_mse(
     """Returns what a mean squared error on `source_range` is on `target_range`: MSE[-1, 1] = 4 MSE[0, 1].
 
     Raises:
-        ValueError: for a range that is not (low, high).
+      ValueError: for a range that is not (low, high).
     """
     return value * (_width(target_range) / _width(source_range)) ** 2
 
@@ -96,9 +96,9 @@ class MeanSquaredError(keras.metrics.Metric):
     """`mse` over batches: ``update_state(x, reconstruction, where=None)``; each pixel weighs the same.
 
     Args:
-        value_range: (low, high) of the pixels, and of the result.
-        name: of the metric.
-        dtype: of the result; sums are float64 whatever it is.
+      value_range: (low, high) of the pixels, and of the result.
+      name: of the metric.
+      dtype: of the result; sums are float64 whatever it is.
     """
 
     def __init__(

@@ -51,7 +51,7 @@ def load_split(name: str, split: str, data_dir: str | None = None) -> Split:
     """Returns the official "train" or "test" images of a data set, in a fixed order.
 
     Raises:
-        ValueError: if the data set is not on disk under `data_dir` (digits needs none).
+      ValueError: if the data set is not on disk under `data_dir` (digits needs none).
     """
     if name == "digits":
         from sklearn.datasets import load_digits

@@ -44,7 +44,7 @@ def as_array(value: TensorLike, name: str, shape: str, dtype: type = np.float64)
     """Returns `value` as a finite, non-empty NumPy array; `shape` is its letters, as in "[N, D]" or "[B, ...]".
 
     Raises:
-        ValueError: for numbers that cannot be read, another rank, no elements, NaN or infinity.
+      ValueError: for numbers that cannot be read, another rank, no elements, NaN or infinity.
     """
     try:
         array: np.ndarray = np.asarray(value, dtype)
@@ -61,7 +61,7 @@ def as_labels(value: TensorLike, name: str, length: int) -> np.ndarray:
     """Returns class labels as an int64 array ``[length]``.
 
     Raises:
-        ValueError: for another shape, or for numbers that are not whole.
+      ValueError: for another shape, or for numbers that are not whole.
     """
     array = as_array(value, name, "[N]")
     if len(array) != length:
@@ -75,7 +75,7 @@ def as_batch(value: TensorLike, name: str, shape: str, dtype: tf.DType = tf.floa
     """Returns `value` as a tensor, checked as far as it is known (a metric's `update_state` runs in graphs too).
 
     Raises:
-        ValueError: as `as_array`.
+      ValueError: as `as_array`.
     """
     if not tf.is_symbolic_tensor(value):
         return tf.constant(as_array(value, name, shape, dtype.as_numpy_dtype))
@@ -87,7 +87,7 @@ def as_row_batch(value: TensorLike, name: str) -> Tensor:
     """Returns one number per example as float64 ``[B]``; Keras hands such targets over as columns ``[B, 1]``.
 
     Raises:
-        ValueError: as `as_array`.
+      ValueError: as `as_array`.
     """
     if not tf.is_symbolic_tensor(value):
         value = np.asarray(value)
@@ -99,7 +99,7 @@ def as_label_batch(value: TensorLike, name: str) -> Tensor:
     """Returns class labels as int64 ``[B]``, from ``[B]`` or ``[B, 1]``.
 
     Raises:
-        ValueError: as `as_labels`.
+      ValueError: as `as_labels`.
     """
     row = as_row_batch(value, name)
     if not tf.is_symbolic_tensor(row):
@@ -117,8 +117,8 @@ def as_images(
     """Returns images as a float32 tensor ``[B, H, W, C]``.
 
     Raises:
-        ValueError: for integers, another shape than ``[B, *image_shape]``, no images, NaN, or values out of
-            `value_range` (None = any).
+      ValueError: for integers, another shape than ``[B, *image_shape]``, no images, NaN, or values out of
+        `value_range` (None = any).
     """
     dtype = tf.as_dtype(getattr(value, "dtype", tf.float32))
     if not dtype.is_floating:
