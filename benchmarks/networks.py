@@ -1,9 +1,8 @@
 """The networks of the benchmarks, as Keras layers; `pythae_side.py` has the same ones for PyTorch.
 
-| name | encoder | decoder |
-|---|---|---|
-| mlp | 784 - 512 (ReLU) | D - 512 (ReLU) - 784 (sigmoid), pythae's default |
-| small | two 4x4 convolutions of stride 2, 32 and 64 maps (ReLU) | D - 7x7x64, two transposed ones, 32 maps (ReLU), 1 (sigmoid) |
+    mlp    784 - 512 (ReLU);  D - 512 (ReLU) - 784 (sigmoid): pythae's default
+    small  two 4x4 convolutions of stride 2, 32 and 64 maps (ReLU);
+           D - 7x7x64, two transposed convolutions, 32 maps (ReLU) and 1 (sigmoid)
 
 The mean and the scale (pythae: log variance) are two linear heads on the encoder's features.
 """

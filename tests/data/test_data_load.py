@@ -188,3 +188,9 @@ def test_an_unknown_name_lists_the_closest(name, message, function):
 def test_a_negative_and_a_large_seed_are_seeds():
     for seed in (-1, 2**40, np.int64(3)):
         assert len(list(data.load(NUMBERED, batch_size=ROWS, seed=seed, binarize="static"))) == 1
+
+
+@pytest.mark.fast
+def test_no_tuner_is_left_asleep_behind_an_epoch() -> None:
+    # tf.data's tuner naps up to a second and more, and the iterator of an epoch is not gone before it wakes.
+    assert data.load("digits", "train", batch_size=100).options().autotune.enabled is False

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfzoo.data.catalogue import with_unions
-from tfzoo.data.sources import Stream, Table, fits_in_memory
+from tfzoo.data.sources import PARALLEL_CALLS, Stream, Table, fits_in_memory
 from tfzoo.types import EventShape
 
 __all__ = ["Folder", "load_folder", "scan_folder"]
@@ -130,7 +130,7 @@ def load_folder(
 
     # PIL on both ways, not tf.io here: two JPEG decoders would give two data sets.
     names = tf.data.Dataset.from_tensor_slices(([str(file) for file in files], labels))
-    stream = names.map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    stream = names.map(read, num_parallel_calls=PARALLEL_CALLS, deterministic=True)
     return Stream(stream, len(files), folder.event_shape, 255.0)
 
 

@@ -10,12 +10,13 @@ import numpy as np
 import tensorflow as tf
 
 from tfzoo.data.corruptions import dynamic_binarize, static_binarize
-from tfzoo.data.sources import READ_BLOCK, Stream, Table
+from tfzoo.data.sources import PARALLEL_CALLS, READ_BLOCK, Stream, Table
 
 __all__ = ["Batch", "build"]
 
 Batch = dict[str, tf.Tensor]
 
+PREFETCHED = 4  # batches
 SHUFFLE_BUFFER = 10_000  # images, of a stream only
 UNBATCHED_BLOCK = 256  # single examples are cut from blocks of this size: a map per example would be slow
 
@@ -58,13 +59,17 @@ def build(
         return {"image": image, "label": batch["label"], "index": tf.cast(batch["index"], tf.int32)}
 
     batches = tf.data.Dataset.zip(raw, _seeds(seed, stream=1))
-    batches = batches.map(finish, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    batches = batches.map(finish, num_parallel_calls=PARALLEL_CALLS, deterministic=True)
     if batch_size is None:
         batches = batches.unbatch().apply(tf.data.experimental.assert_cardinality(num_examples))
     else:
         count = num_examples // block if drop else -(-num_examples // block)
         batches = batches.apply(tf.data.experimental.assert_cardinality(count))
-    return batches.prefetch(tf.data.AUTOTUNE)
+    # tf.data's tuner naps ever longer (10 ms, 30 ms, ... over a second), and an iterator is deleted only when it wakes:
+    # an epoch of a second would now and then be followed by a second of waiting.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return batches.prefetch(PREFETCHED).with_options(options)
 
 
 def _seeds(seed: int, stream: int) -> tf.data.Dataset:

@@ -1,5 +1,6 @@
 """The two forms in which every source hands over its examples: a table in memory, or a stream from disk."""
 
+import os
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,8 @@ from tfzoo.types import EventShape
 __all__ = ["Stream", "Table", "as_table", "fits_in_memory"]
 
 TABLE_BYTES = 2**30  # MNIST takes 45 MiB, SVHN 214 MiB, CelebA at 64x64 1.9 GiB
+# Of maps over images; a number of our own, since tf.data's tuner is turned off (see pipeline.py).
+PARALLEL_CALLS = os.cpu_count() or 1
 READ_BLOCK = 1024
 
 

@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from tfzoo.data.catalogue import CATALOGUE
 from tfzoo.data.resizing import resize
-from tfzoo.data.sources import Stream, Table, as_table, fits_in_memory
+from tfzoo.data.sources import PARALLEL_CALLS, Stream, Table, as_table, fits_in_memory
 
 __all__ = ["load_tfds"]
 
@@ -81,7 +81,7 @@ def load_tfds(
         label = tf.cast(example["label"], tf.int32) if "label" in example else tf.constant(-1)
         return tf.ensure_shape(image, event_shape), label
 
-    dataset = dataset.map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    dataset = dataset.map(read, num_parallel_calls=PARALLEL_CALLS, deterministic=True)
     scale = 1.0 if name == "binarized_mnist" else 255.0
     stream = Stream(dataset, facts.num_examples[split], event_shape, scale)
     return as_table(stream) if cache and fits_in_memory(stream.num_examples, event_shape) else stream
