@@ -1,5 +1,6 @@
 """What every test starts from: two logical CPU devices, one seed, and no noise from AutoGraph."""
 
+import gc
 import logging
 import secrets
 
@@ -45,6 +46,18 @@ def fresh_keras(test_seed):
     """Each test has Keras's names, policies and random numbers as at the start of a process."""
     keras.backend.clear_session(free_memory=False)
     keras.utils.set_random_seed(test_seed)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def young_heap():
+    """Takes what the tests of a file leave behind out of the collector's sight.
+
+    Graphs of a thousand tests are millions of objects, and looking through them all, again and again, made the last
+    files of a run many times slower than the first.
+    """
+    yield
+    gc.collect()
+    gc.freeze()
 
 
 class _Messages(logging.Handler):

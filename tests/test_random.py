@@ -191,7 +191,7 @@ def test_one_replica_keeps_the_seed_and_two_get_different_ones():
     devices = [device.name for device in tf.config.list_logical_devices("CPU")]
     if len(devices) < 2:
         pytest.skip("needs two logical CPU devices, set before TensorFlow starts")
-    strategy = tf.distribute.MirroredStrategy(devices[:2])
+    strategy = tf.distribute.MirroredStrategy(devices[:2], cross_device_ops=tf.distribute.ReductionToOneDevice())
     result = tf.function(lambda: strategy.run(lambda: random.fold_in_replica(seed)), autograph=False)()
     first, second = (value.numpy().tolist() for value in strategy.experimental_local_results(result))
     assert first != second

@@ -165,7 +165,9 @@ def test_other_precisions_keep_float32_borders(image_case, dtype, tmp_path):
 
 
 def test_a_model_of_two_replicas_exports(image_case, tmp_path):
-    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+    with tf.distribute.MirroredStrategy(
+        ["CPU:0", "CPU:1"], cross_device_ops=tf.distribute.ReductionToOneDevice()
+    ).scope():
         model = image_case.model()
     model.export(tmp_path / "served", **OPTIONS)
     served = tf.saved_model.load(str(tmp_path / "served")).signatures["decode"]

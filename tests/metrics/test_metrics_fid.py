@@ -153,7 +153,10 @@ def test_metric_sums_over_replicas():
     if len(devices) < 2:
         pytest.skip("one logical CPU device in this process")
     first, second = features_of(40, 3, 0), features_of(40, 3, 1)
-    strategy = tf.distribute.MirroredStrategy([device.name for device in devices[:2]])
+    strategy = tf.distribute.MirroredStrategy(
+        [device.name for device in devices[:2]],
+        cross_device_ops=tf.distribute.ReductionToOneDevice(),  # as in tests/conformance/test_conformance_replicas.py
+    )
     with strategy.scope():
         metric = metrics.FrechetInceptionDistance()
         metric.update_state(first[:2], second[:2])  # makes the variables
