@@ -1,0 +1,55 @@
+"""What the integrators take: step sizes, damping, and their checks."""
+
+import numpy as np
+import tensorflow as tf
+
+from tfzoo.types import Tensor, TensorLike
+
+__all__ = ["as_non_negative", "as_step_sizes", "check_num_steps", "step_size_at"]
+
+
+def as_non_negative(name: str, value: TensorLike, dtype: tf.DType) -> Tensor:
+    """Returns a number or array as a tensor, checked where its value is known.
+
+    Raises:
+      ValueError: if a number of it is negative or not finite.
+    """
+    tensor = tf.convert_to_tensor(value, dtype)
+    known = tf.get_static_value(tensor)
+    if known is not None and not (np.all(np.isfinite(known)) and np.all(known >= 0)):
+        raise ValueError(f"{name} must be finite and not negative. Received: {known}")
+    return tensor
+
+
+def as_step_sizes(step_size: TensorLike, position: Tensor, num_steps: int | None = None) -> Tensor:
+    """Returns step sizes as a tensor ``[]``, ``[D]``, or (with `num_steps`) ``[num_steps, D]``.
+
+    Raises:
+      ValueError: for another shape, or a number that is negative or not finite.
+    """
+    steps = as_non_negative("step_size", step_size, position.dtype)
+    size = position.shape[-1]
+    shapes = [[], [1], [size]] + ([[num_steps, 1], [num_steps, size]] if num_steps is not None else [])
+    if not any(steps.shape.is_compatible_with(shape) for shape in shapes):
+        raise ValueError(
+            f"step_size must be a number, one per dimension [{size}]"
+            f"{'' if num_steps is None else f', or one per step and dimension [{num_steps}, {size}]'}. "
+            f"Received: shape {steps.shape}"
+        )
+    return steps
+
+
+def step_size_at(steps: Tensor, k: Tensor) -> Tensor:
+    """Returns the step sizes ``[]`` or ``[D]`` of step `k`."""
+    return steps[k] if steps.shape.rank == 2 else steps
+
+
+def check_num_steps(num_steps: int) -> int:
+    """Returns `num_steps`.
+
+    Raises:
+      ValueError: if it is not an int from 0 on.
+    """
+    if not isinstance(num_steps, (int, np.integer)) or isinstance(num_steps, bool) or num_steps < 0:
+        raise ValueError(f"num_steps must be an int from 0 on. Received: {num_steps!r}")
+    return int(num_steps)

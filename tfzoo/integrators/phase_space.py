@@ -1,0 +1,68 @@
+"""States of dynamics with a momentum, and what becomes of chains that diverge.
+
+A chain diverges where a step would take it to a position or a momentum that is not finite, or so far away that the
+squares of the numbers on the way to its log density overflow. It is stopped at its last sound state and marked; the
+log density is never asked for at a place beyond. So a diverged chain has finite numbers, and its gradients too, which
+a batch of chains that share weights needs: a mask cannot take a NaN out of a sum of gradients.
+"""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tfzoo.types import Tensor, TensorLike
+
+__all__ = ["State", "init", "keep_finite", "within_reach"]
+
+
+class State(NamedTuple):
+    """Positions and momenta of chains.
+
+    Attributes:
+      position: ``[..., D]``.
+      momentum: ``[..., D]``.
+      log_det: log |det d(position, momentum) / d(first position, first momentum)|, ``[...]``.
+      is_finite: False for chains that have diverged and stand still since, bool ``[...]``.
+    """
+
+    position: Tensor
+    momentum: Tensor
+    log_det: Tensor
+    is_finite: Tensor
+
+
+def init(position: TensorLike, momentum: TensorLike) -> State:
+    """Returns the state before the first step.
+
+    Args:
+      position: ``[..., D]``, floating point.
+      momentum: ``[..., D]``.
+
+    Raises:
+      ValueError: if the shapes differ, or there is no dimension D.
+    """
+    position = tf.convert_to_tensor(position)
+    momentum = tf.convert_to_tensor(momentum, position.dtype)
+    if not position.dtype.is_floating or position.shape.rank == 0:
+        raise ValueError(f"position must be floating point [..., D]. Received: {position.dtype.name} {position.shape}")
+    if not position.shape.is_compatible_with(momentum.shape):
+        raise ValueError(f"position and momentum must be of one shape. Received: {position.shape} and {momentum.shape}")
+    sound = within_reach(position) & within_reach(momentum)
+    return State(position, momentum, tf.zeros_like(position[..., 0]), sound)
+
+
+def within_reach(vector: Tensor) -> Tensor:
+    """Returns whether all numbers of ``[..., D]`` are small enough to compute with, ``[...]``; False for NaN."""
+    # The fourth root: a square of a square does not overflow. 4e9 in float32.
+    return tf.reduce_all(tf.abs(vector) < vector.dtype.max**0.25, axis=-1)
+
+
+def keep_finite(old: State, position: Tensor, momentum: Tensor, log_det: Tensor, sound: Tensor) -> State:
+    """Returns the state after a step where it is `sound` ``[...]`` and finite, and the old one elsewhere."""
+    going = old.is_finite & sound & within_reach(position) & within_reach(momentum)
+    return State(
+        tf.where(going[..., tf.newaxis], position, old.position),
+        tf.where(going[..., tf.newaxis], momentum, old.momentum),
+        tf.where(going, old.log_det + log_det, old.log_det),
+        going,
+    )
