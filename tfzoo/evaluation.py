@@ -131,13 +131,7 @@ class _Session:
 
     def nll(self) -> dict[str, Any]:
         def estimate(x: Tensor, seed: Tensor) -> importance.Estimate:
-            return importance.estimate(
-                lambda z: self.model.log_joint(x, z),
-                self.model.posterior(x),
-                num_samples=self.num_samples,
-                chunk_size=min(_CHUNK, self.num_samples),
-                seed=seed,
-            )
+            return self.model.estimate_log_prob(x, self.num_samples, seed, chunk_size=min(_CHUNK, self.num_samples))
 
         values, errors, effective = self._map("nll", estimate)
         return {
@@ -222,7 +216,7 @@ class _Session:
         def bounds(x: Tensor, posterior_sample: Tensor | None, seed: Tensor) -> annealed.Bounds:
             result = annealed.log_prob_bounds(
                 lambda z: self.model.log_joint(x, z),
-                self.model.posterior(x),
+                self.model.base_posterior(x),
                 posterior_sample=posterior_sample,
                 num_steps=settings.num_steps,
                 num_chains=settings.num_chains,

@@ -7,13 +7,18 @@ from typing import Any
 
 import keras
 
-from tfzoo.models import IWAE, VAE
+from tfzoo.models import IWAE, VAE, HamiltonianVAE, LangevinVAE
 from tfzoo.models.base import LatentVariableModel
 from tfzoo.presets import PRESETS
 
 __all__ = ["create_model", "list_models", "list_presets"]
 
-_MODELS: dict[str, type[LatentVariableModel]] = {"iwae": IWAE, "vae": VAE}
+_MODELS: dict[str, type[LatentVariableModel]] = {
+    "hamiltonian_vae": HamiltonianVAE,
+    "iwae": IWAE,
+    "langevin_vae": LangevinVAE,
+    "vae": VAE,
+}
 _WEIGHTS = pathlib.Path(__file__).parent / "weights"
 
 

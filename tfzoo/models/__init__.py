@@ -1,6 +1,8 @@
 """The zoo's models, one class a file."""
 
+from tfzoo.models.hamiltonian_vae import HamiltonianVAE
 from tfzoo.models.iwae import IWAE
+from tfzoo.models.langevin_vae import LangevinVAE
 from tfzoo.models.vae import VAE
 
-__all__ = ["IWAE", "VAE"]
+__all__ = ["IWAE", "VAE", "HamiltonianVAE", "LangevinVAE"]

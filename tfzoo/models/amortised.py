@@ -62,10 +62,17 @@ class AmortisedModel(LatentVariableModel):
             raise ValueError(f"encoder must return features [B, E]. Received: [B, {', '.join(map(str, features))}]")
         self.posterior_layer = GaussianPosterior(self.latent_dim, dtype=self.variable_dtype, name="posterior")
         self.posterior_layer.build((None, *features))
-        self.build()
 
     def posterior(self, x: TensorLike) -> tfd.Distribution:
-        """Returns q(z|x), batch ``[B]``, event ``[D]``, for images ``[B, *event_shape]``."""
+        """Returns q(z|x), batch ``[B]``, event ``[D]``, for images ``[B, *event_shape]``.
+
+        Raises:
+          NotImplementedError: where inference goes on from the encoder's distribution to one without a density.
+        """
+        return self.base_posterior(x)
+
+    def base_posterior(self, x: TensorLike) -> tfd.Distribution:
+        """Returns the encoder's distribution of z, from which inference starts; arguments as `posterior`."""
         return self._posterior(self._as_images(x))
 
     def _posterior(self, x: Tensor, training: bool = False) -> tfd.Distribution:
@@ -79,15 +86,22 @@ class AmortisedModel(LatentVariableModel):
         return self._infer(self._as_images(x), self.num_samples, self._as_seed(seed), training)
 
     def _infer(self, x: Tensor, num_samples: int, seed: Tensor, training: bool = False) -> dict[str, Tensor]:
-        posterior = self._posterior(x, training)
-        z = random.sample(posterior, num_samples, seed)  # [S, B, D]
-        if self.estimator == "analytic_kl":
+        return self._draw(x, self._posterior(x, training), num_samples, seed, self.estimator)
+
+    def _draw(
+        self, x: Tensor, posterior: tfd.Distribution, num_samples: int, seed: Tensor, estimator: str
+    ) -> dict[str, Tensor]:
+        """Returns "z" ``[S, B, D]`` and "kl" ``[S, B]`` for images and the encoder's distribution."""
+        z = random.sample(posterior, num_samples, seed)
+        if estimator == "analytic_kl":
             kl = tf.broadcast_to(tfd.kl_divergence(posterior, self.prior()), tf.shape(z)[:-1])
-        elif self.estimator == "analytic_entropy":
-            kl = -posterior.entropy() - self._log_prior(z)
         else:
-            kl = posterior.log_prob(z) - self._log_prior(z)
+            kl = self._log_density(posterior, z, estimator) - self._log_prior(z)
         return {"z": z, "kl": kl}
+
+    def _log_density(self, posterior: tfd.Distribution, z: Tensor, estimator: str) -> Tensor:
+        """Returns log q(z|x) ``[S, B]`` at the encoder's samples, or its mean."""
+        return -posterior.entropy() if estimator == "analytic_entropy" else posterior.log_prob(z)
 
     def _log_weights(self, x: Tensor, inference: dict[str, Tensor], training: bool = False) -> Tensor:
         """Returns log p(x|z) - KL estimate, ``[S, B]``; with the sampled estimator log p(x, z) - log q(z|x)."""
@@ -102,13 +116,35 @@ class AmortisedModel(LatentVariableModel):
     def log_prob(self, x: TensorLike, num_samples: int = 1000, seed: Seed = None) -> Tensor:
         """Returns log p(x) in nats, ``[B]``, by importance sampling from q(z|x).
 
-        A lower bound in expectation that tightens with `num_samples`; `tfzoo.objectives.importance.estimate` gives
-        its standard error too.
+        A lower bound in expectation that tightens with `num_samples`; `estimate_log_prob` gives its standard error too.
+        """
+        return self.estimate_log_prob(x, num_samples, seed).log_prob
+
+    def estimate_log_prob(
+        self, x: TensorLike, num_samples: int = 1000, seed: Seed = None, *, chunk_size: int | None = None
+    ) -> importance.Estimate:
+        """Returns `log_prob` with its standard error and its effective sample size; see `tfzoo.objectives.importance`.
+
+        Args:
+          x: images ``[B, *event_shape]``.
+          num_samples: importance samples an image.
+          seed: an int, a pair, or one pair per example ``[B, 2]``; None for fresh noise.
+          chunk_size: samples at once; the noise depends on it.
         """
         check_positive("num_samples", num_samples)
         x = self._as_images(x)
-        return importance.log_prob(
-            lambda z: self.log_joint(x, z), self._posterior(x), num_samples=num_samples, seed=self._as_seed(seed)
+        posterior = self._posterior(x)
+
+        def log_weights(size: int, seed: Tensor) -> Tensor:
+            return self._log_weights(x, self._draw(x, posterior, size, seed, "sampled"))
+
+        return importance.estimate_from_weights(
+            log_weights,
+            tf.shape(x)[0] if x.shape[0] is None else x.shape[0],
+            num_samples=num_samples,
+            chunk_size=chunk_size,
+            seed=self._as_seed(seed),
+            dtype=x.dtype,
         )
 
     def inpaint(

@@ -34,6 +34,7 @@ class IWAE(AmortisedModel):
             raise ValueError(f'estimator of the IWAE must be "sampled". Received: {kwargs["estimator"]!r}')
         kwargs["estimator"] = "sampled"
         super().__init__(event_shape=event_shape, num_samples=num_samples, **kwargs)
+        self.build()
 
     def bound(self, x: Tensor, inference: dict[str, Tensor], training: bool = False) -> Tensor:
         """Returns the importance-weighted bound, ``[B]``."""

@@ -27,7 +27,6 @@ import tensorflow as tf
 
 from tfzoo import random
 from tfzoo.models.validation import check_positive
-from tfzoo.objectives import importance
 from tfzoo.types import Tensor
 
 if TYPE_CHECKING:
@@ -59,13 +58,7 @@ def signatures(
         return model.decode(random.sample(model.prior(), 1, seed)[0])
 
     def log_prob(images: Tensor, seed: Tensor) -> Tensor:
-        return importance.log_prob(
-            lambda z: model.log_joint(images, z),
-            model.posterior(images),
-            num_samples=num_samples,
-            chunk_size=min(_CHUNK, num_samples),
-            seed=seed,
-        )
+        return model.estimate_log_prob(images, num_samples, seed, chunk_size=min(_CHUNK, num_samples)).log_prob
 
     def interpolate(start: Tensor, end: Tensor) -> Tensor:
         return model.interpolate(start, end, num_points, seed=tf.zeros([tf.shape(start)[0], 2], tf.int32))

@@ -10,6 +10,8 @@ References:
     https://arxiv.org/abs/1401.4082
 """
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -32,6 +34,10 @@ class VAE(AmortisedModel):
     Args:
       **kwargs: see `tfzoo.models.amortised.AmortisedModel`.
     """
+
+    def __init__(self, *, event_shape: tuple[int, ...], **kwargs: Any) -> None:
+        super().__init__(event_shape=event_shape, **kwargs)
+        self.build()
 
     def bound(self, x: Tensor, inference: dict[str, Tensor], training: bool = False) -> Tensor:
         """Returns the ELBO's estimate, ``[B]``."""

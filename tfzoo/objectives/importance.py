@@ -9,6 +9,7 @@ References:
   Burda, Grosse, Salakhutdinov, "Importance Weighted Autoencoders", https://arxiv.org/abs/1509.00519, section 5
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -17,7 +18,7 @@ from tensorflow_probability import distributions as tfd
 from tfzoo import random
 from tfzoo.types import LogProbFn, Seed, Tensor
 
-__all__ = ["Estimate", "estimate", "log_prob"]
+__all__ = ["Estimate", "estimate", "estimate_from_weights", "log_prob"]
 
 # Rows that pass through the decoder at once: large enough to keep two to sixteen cores busy, and at the 10,000 images
 # of a test set still one sample at a time.
@@ -63,15 +64,56 @@ def estimate(
     Raises:
       ValueError: if `num_samples` or `chunk_size` is not positive.
     """
+
+    def draw(size: int, seed: Tensor) -> Tensor:
+        z = random.sample(proposal, size, seed)
+        return log_joint(z) - proposal.log_prob(z)
+
+    static = proposal.batch_shape.num_elements()
+    return estimate_from_weights(
+        draw,
+        proposal.batch_shape_tensor()[0] if static is None else static,
+        num_samples=num_samples,
+        chunk_size=chunk_size,
+        seed=seed,
+        dtype=proposal.dtype,
+    )
+
+
+def estimate_from_weights(
+    log_weights: Callable[[int, Tensor], Tensor],
+    batch_size: int | Tensor,
+    *,
+    num_samples: int = 1000,
+    chunk_size: int | None = None,
+    seed: Seed = None,
+    dtype: tf.DType = tf.float32,
+) -> Estimate:
+    """Estimates log p(x) from weights that anyone draws: of a flow's samples, of annealed chains.
+
+    Args:
+      log_weights: of a number of samples and a seed, to log weights ``[samples, B]`` with E exp = p(x); -inf counts
+        as a sample of weight 0.
+      batch_size: B.
+      num_samples: as in `estimate`.
+      chunk_size: as in `estimate`.
+      seed: as in `estimate`.
+      dtype: of the weights.
+
+    Returns:
+      An `Estimate`.
+
+    Raises:
+      ValueError: as `estimate`.
+    """
     if num_samples < 1:
         raise ValueError(f"num_samples must be at least 1. Received: {num_samples}")
     if chunk_size is not None and chunk_size < 1:
         raise ValueError(f"chunk_size must be at least 1. Received: {chunk_size}")
     seed = random.as_seed(seed)
-    batch = proposal.batch_shape_tensor()  # [B]
     if chunk_size is None:
-        static = proposal.batch_shape.num_elements()
-        rows = _ROWS // static if static else 32  # a batch of unknown size: a guess that suits a request
+        # A batch of unknown size: a guess that suits a request.
+        rows = 32 if tf.is_tensor(batch_size) else _ROWS // max(batch_size, 1)
         chunk_size = max(1, min(num_samples, rows))
     num_chunks, remainder = divmod(num_samples, chunk_size)
 
@@ -81,21 +123,19 @@ def estimate(
         second: Tensor  # sum of the squares, [B]
 
     def add(sums: Sums, index: Tensor, size: int) -> Sums:
-        z = random.sample(proposal, size, random.fold_in(seed, index))
-        log_weights = log_joint(z) - proposal.log_prob(z)  # [size, B]
-        largest = tf.maximum(sums.largest, tf.reduce_max(log_weights, axis=0))
+        drawn = log_weights(size, random.fold_in(seed, index))  # [size, B]
+        largest = tf.maximum(sums.largest, tf.reduce_max(drawn, axis=0))
         # A weight of zero everywhere (log weight -inf) must not make inf - inf.
         reference = tf.where(tf.math.is_inf(largest), tf.zeros_like(largest), largest)
         shrink = tf.exp(sums.largest - reference)
-        weights = tf.exp(log_weights - reference)
+        weights = tf.exp(drawn - reference)
         return Sums(
             largest,
             sums.first * shrink + tf.reduce_sum(weights, axis=0),
             sums.second * shrink**2 + tf.reduce_sum(weights**2, axis=0),
         )
 
-    dtype = proposal.dtype
-    zeros = tf.zeros(batch, dtype)
+    zeros = tf.zeros([batch_size], dtype)
     sums = Sums(zeros - float("inf"), zeros, zeros)
     if num_chunks > 1:
         _, sums = tf.while_loop(
@@ -116,7 +156,7 @@ def estimate(
     variance = tf.maximum(count / effective - 1.0, 0.0) / (count - 1.0)
     return Estimate(
         log_prob=sums.largest + tf.math.log(sums.first) - tf.math.log(count),
-        standard_error=tf.sqrt(variance) if num_samples > 1 else tf.fill(batch, tf.cast(float("inf"), dtype)),
+        standard_error=tf.sqrt(variance) if num_samples > 1 else zeros + float("inf"),
         effective_sample_size=effective,
     )
 
