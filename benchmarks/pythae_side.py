@@ -9,7 +9,7 @@ import numpy as np
 import pythae
 import torch
 from pythae.data.datasets import BaseDataset
-from pythae.models import IWAE, VAE, IWAEConfig, VAEConfig
+from pythae.models import HVAE, IWAE, VAE, HVAEConfig, IWAEConfig, VAEConfig
 from pythae.models.base.base_utils import ModelOutput
 from pythae.models.nn import BaseDecoder, BaseEncoder
 from pythae.trainers import BaseTrainer, BaseTrainerConfig
@@ -57,6 +57,9 @@ def create_model(model: str, network: str, latent_dim: int) -> nn.Module:
     """Returns pythae's model; its default networks are the ones called "mlp"."""
     options = {"input_dim": EVENT_SHAPE, "latent_dim": latent_dim, "reconstruction_loss": "mse"}
     networks = {"encoder": SmallEncoder(latent_dim), "decoder": SmallDecoder(latent_dim)} if network == "small" else {}
+    if model.startswith("hamiltonian_vae_"):
+        num_steps = int(model.removeprefix("hamiltonian_vae_"))
+        return HVAE(HVAEConfig(n_lf=num_steps, eps_lf=0.001, beta_zero=0.3, **options), **networks)
     if model == "iwae":
         return IWAE(IWAEConfig(number_samples=5, **options), **networks)
     return VAE(VAEConfig(**options), **networks)

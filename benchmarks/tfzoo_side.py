@@ -15,6 +15,7 @@ import tensorflow as tf
 from networks import EVENT_SHAPE, NETWORKS
 
 import tfzoo
+from tfzoo.integrators import quasi_symplectic
 
 __all__ = ["FITS", "STEPS", "VERSIONS"]
 
@@ -23,12 +24,21 @@ LEARNING_RATE = 1e-3
 HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
 
 
+MODELS: dict[str, tuple[str, dict]] = {
+    "vae": ("vae", {}),
+    "iwae": ("iwae", {"num_samples": 5}),
+    **{f"langevin_vae_{k}": ("langevin_vae", {"num_steps": k}) for k in (2, 5)},
+    **{f"hamiltonian_vae_{k}": ("hamiltonian_vae", {"num_steps": k}) for k in (2, 5)},
+    "hamiltonian_vae_5_first_order": ("hamiltonian_vae", {"num_steps": 5, "second_order": False}),
+}
+
+
 def create_model(model: str, network: str, latent_dim: int) -> keras.Model:
     """Returns a compiled model of the zoo."""
     encoder, decoder = NETWORKS[network](latent_dim)
-    options = {"num_samples": 5} if model == "iwae" else {}
+    name, options = MODELS[model]
     built = tfzoo.create_model(
-        model,
+        name,
         event_shape=EVENT_SHAPE,
         latent_dim=latent_dim,
         likelihood="gaussian",
@@ -91,6 +101,45 @@ def handwritten_step(model: str, network: str, latent_dim: int, images: np.ndarr
     return lambda: step(batch), sum(int(np.prod(v.shape)) for v in variables)
 
 
+def gradients(model: str, network: str, latent_dim: int, images: np.ndarray) -> tuple[Callable[[], float], int]:
+    """Returns as many gradients of log p(x, z) with respect to z as `model` takes steps, one after the other."""
+    built, x, z = _at_latents(model, network, latent_dim, images)
+
+    def chain(z: tf.Tensor) -> tf.Tensor:
+        for _ in range(built.num_steps):
+            with tf.GradientTape() as tape:
+                tape.watch(z)
+                value = built.log_joint(x, z)
+            z += 1e-3 * tape.gradient(value, z)
+        return tf.reduce_sum(z)
+
+    return _compiled(chain, z), 0
+
+
+def integrate(model: str, network: str, latent_dim: int, images: np.ndarray) -> tuple[Callable[[], float], int]:
+    """Returns the quasi-symplectic steps of `model`, without the rest of its training step."""
+    built, x, z = _at_latents(model, network, latent_dim, images)
+
+    def flow(z: tf.Tensor) -> tf.Tensor:
+        start = quasi_symplectic.init(z, tf.ones_like(z))
+        end = quasi_symplectic.integrate(
+            start, lambda z: built.log_joint(x, z), step_size=0.03, num_steps=built.num_steps, damping=0.01
+        )
+        return tf.reduce_sum(end.position)
+
+    return _compiled(flow, z), 0
+
+
+def _at_latents(model: str, network: str, latent_dim: int, images: np.ndarray) -> tuple:
+    z = np.random.default_rng(1).normal(size=[len(images), latent_dim]).astype(np.float32)
+    return create_model(model, network, latent_dim), tf.constant(images), tf.constant(z)
+
+
+def _compiled(function: Callable[[tf.Tensor], tf.Tensor], z: tf.Tensor) -> Callable[[], float]:
+    step = tf.function(function, autograph=False)
+    return lambda: step(z)
+
+
 class _Clock(keras.callbacks.Callback):
     def __init__(self) -> None:
         super().__init__()
@@ -119,5 +168,5 @@ def zoo_fit(model: str, network: str, latent_dim: int, *, examples: int, batch_s
         yield clock.seconds[0]
 
 
-STEPS = {"tfzoo": zoo_step, "by hand": handwritten_step}
+STEPS = {"tfzoo": zoo_step, "by hand": handwritten_step, "gradients": gradients, "integrate": integrate}
 FITS = {"tfzoo": zoo_fit}

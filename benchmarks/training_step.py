@@ -6,89 +6,23 @@ Method. TensorFlow and PyTorch have a process each (`side.py`), and the contesta
 few steps of each network, in an order that is reversed from one round to the next. Ratios are taken within a round;
 their median over the rounds is reported with the quartiles. Batch 100, 28x28x1, Adam, float32, squared error; the
 networks are in `networks.py`. `fit` is compared over fresh builds, an epoch of each side in turn.
-
-A busy neighbour on the machine costs a parallel step more than its share, since each operation waits for its slowest
-thread. Where /proc/stat tells (Linux), rounds in which other processes used more than a tenth of a core are repeated;
-if too few are left, all rounds count and the table says so.
 """
 
 import argparse
-import importlib.util
 import json
-import os
 import pathlib
-import platform
-import shutil
 import statistics
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterable
 
+from report import PEER_MALLOC, judged, machine, print_table, pythae_is_there
+from rounds import Load, quartiles, quiet_rounds, rounds_told
 from side import Side
 
-# The peer at its best: glibc keeps large activations instead of giving them back to the system at each step.
-PEER_MALLOC = {
-    "MALLOC_MMAP_THRESHOLD_": "4294967296",
-    "MALLOC_TRIM_THRESHOLD_": "8589934592",
-    "MALLOC_TOP_PAD_": "536870912",
-}
 BATCH_SIZE = 100
 EXAMPLES = 6000
 STEPS_A_ROUND = {"mlp": 10, "small": 4}
-FOREIGN_LOAD = 0.1  # cores used by others, above which a round does not count
 
 Case = tuple[str, str, int]  # model, network, latent_dim
-
-
-class Load:
-    """Cores used by other processes between two calls, or None where the system does not tell."""
-
-    def __init__(self, sides: Iterable[Side]) -> None:
-        self._sides = list(sides)
-        self._last = self._now()
-
-    def _now(self) -> tuple[float, float | None]:
-        try:
-            ticks = [int(word) for word in pathlib.Path("/proc/stat").read_text().split("\n")[0].split()[1:9]]
-        except OSError:
-            return time.perf_counter(), None
-        busy = sum(ticks) - ticks[3] - ticks[4]  # all but idle and waiting for a disk; stolen time included
-        own = sum(side.ask("cpu") for side in self._sides) + time.process_time()
-        return time.perf_counter(), busy / os.sysconf("SC_CLK_TCK") - own
-
-    def since_last(self) -> float | None:
-        """Returns the mean number of cores since the last call."""
-        (start, before), (end, after) = self._last, self._now()
-        self._last = end, after
-        return None if before is None or after is None else max(0.0, after - before) / (end - start)
-
-
-def quiet_rounds(run_round: Callable[[int], dict], load: Load, count: int, most: int) -> tuple[list[dict], dict]:
-    """Runs rounds until `count` of them were undisturbed, at most `most`; returns those that count, and their tale."""
-    rounds: list[tuple[float | None, dict]] = []
-    quiet: list[dict] = []
-    load.since_last()
-    while len(quiet) < count and len(rounds) < most:
-        result = run_round(len(rounds))
-        foreign = load.since_last()
-        rounds.append((foreign, result))
-        if foreign is None or foreign <= FOREIGN_LOAD:
-            quiet.append(result)
-        print(f"\r  {len(quiet)} of {count} rounds, {len(rounds) - len(quiet)} disturbed ", end="", flush=True)
-    print()
-    enough = len(quiet) >= min(count, 5)
-    told = {"rounds": len(rounds), "undisturbed": len(quiet), "all_count": not enough}
-    told["foreign_load"] = [None if load is None else round(load, 3) for load, _ in rounds]
-    return quiet if enough else [result for _, result in rounds], told
-
-
-def quartiles(values: list[float]) -> list[float]:
-    """Returns the lower quartile, the median and the upper quartile."""
-    if len(values) < 2:
-        return [values[0]] * 3
-    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
-    return [low, middle, high]
 
 
 def compare_steps(cases: list[Case], sides: dict[str, Side], count: int) -> dict:
@@ -171,22 +105,6 @@ def compare_fits(cases: list[Case], sides: dict[str, Side], builds: int, epochs:
     return results
 
 
-def print_table(title: str, header: list[str], rows: list[list[str]]) -> None:
-    """Prints a table that can be pasted into a README."""
-    print(f"\n{title}\n")
-    lines = [header, ["---"] * len(header), *rows]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
-    for line in lines:
-        print("| " + " | ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)) + " |")
-
-
-def judged(ratio: list[float], target: float, *, at_most: bool) -> list[str]:
-    """Returns the cells of a ratio: with its quartiles, the target, and whether it is met."""
-    met = ratio[1] <= target if at_most else ratio[1] >= target
-    sign = "<=" if at_most else ">="
-    return [f"{ratio[1]:.2f} [{ratio[0]:.2f}, {ratio[2]:.2f}]", f"{sign} {target:.2f} {'met' if met else 'MISSED'}"]
-
-
 def report(results: dict) -> None:
     """Prints the tables, targets beside."""
     steps = results["step"]
@@ -219,34 +137,6 @@ def report(results: dict) -> None:
     disturbed = sum(told["all_count"] for case in results["fit"].values() for told in case["builds"])
     note = f"; {disturbed} builds were disturbed by other processes" if disturbed else ""
     print_table(f"fit, medians of {builds} fresh builds, epochs of {EXAMPLES}{note}", header, rows)
-
-
-def rounds_told(told: dict) -> str:
-    """Says how many rounds count."""
-    if told["all_count"]:
-        return f"all {told['rounds']} rounds, most of them disturbed by other processes: run it on a quiet machine"
-    return f"{told['undisturbed']} undisturbed rounds of {told['rounds']}"
-
-
-def machine() -> dict:
-    """Returns what the figures were measured on."""
-    model = platform.processor() or platform.machine()
-    if pathlib.Path("/proc/cpuinfo").exists():
-        names = [
-            line for line in pathlib.Path("/proc/cpuinfo").read_text().split("\n") if line.startswith("model name")
-        ]
-        model = names[0].split(":")[1].strip() if names else model
-    return {"processor": model, "cores": os.cpu_count(), "python": platform.python_version()}
-
-
-def pythae_is_there(python: str) -> bool:
-    """Returns whether that interpreter has pythae and torch."""
-    if python == sys.executable:
-        return all(importlib.util.find_spec(name) is not None for name in ("pythae", "torch"))
-    return (
-        shutil.which(python) is not None
-        and not subprocess.run([python, "-c", "import pythae, torch"], capture_output=True, check=False).returncode
-    )
 
 
 def main() -> None:
