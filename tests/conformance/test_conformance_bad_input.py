@@ -13,7 +13,7 @@ ONE_SENTENCE = r"^[^\n]* Received: [^\n]*$"
 METHODS = {
     "encode": lambda model, x: model.encode(x),
     "reconstruct": lambda model, x: model.reconstruct(x),
-    "posterior": lambda model, x: model.posterior(x),
+    "base_posterior": lambda model, x: model.base_posterior(x),
     "elbo": lambda model, x: model.elbo(x),
     "log_prob": lambda model, x: model.log_prob(x, 2),
     "anomaly_score": lambda model, x: model.anomaly_score(x),

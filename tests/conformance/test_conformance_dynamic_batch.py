@@ -27,7 +27,7 @@ CALLS = {
     "anomaly_score": lambda model, x, seed: model.anomaly_score(x, seed),
     "inpaint": lambda model, x, seed: model.inpaint(x, tf.zeros_like(x), 2, seed, num_steps=2),
     "interpolate": lambda model, x, seed: model.interpolate(x, x[::-1], 4, seed),
-    "posterior": lambda model, x, seed: model.posterior(x).mean(),
+    "base_posterior": lambda model, x, seed: model.base_posterior(x).mean(),
     "likelihood": lambda model, x, seed: model.likelihood(model.encode(x, seed)).mean(),
     "log_joint": lambda model, x, seed: model.log_joint(x, model.encode(x, seed)),
 }

@@ -34,9 +34,9 @@ def test_forms_of_data(image_case, form, run_eagerly):
     data = FORMS[form](x, y)
     options = {} if isinstance(data, tf.data.Dataset) else {"batch_size": 4}
     history = model.fit(data, validation_data=FORMS[form](x, y), epochs=2, verbose=0, **options).history
-    assert set(history) == {"loss", "val_loss"}
+    assert {name.removeprefix("val_") for name in history} == {"loss", *(metric.name for metric in model.metrics)}
     assert np.isfinite(history["loss"] + history["val_loss"]).all()
-    assert np.isfinite(model.evaluate(data, verbose=0, **options))
+    assert np.isfinite(model.evaluate(data, verbose=0, return_dict=True, **options)["loss"])
     np.testing.assert_allclose(model.predict(data, verbose=0, **options), model.reconstruct(x), rtol=1e-4, atol=1e-5)
 
 
@@ -100,11 +100,12 @@ def test_ways_to_run(image_case):
         model = image_case.model()
         model.compile(optimizer="adam", **options)
         assert np.isfinite(model.fit(x, batch_size=4, verbose=0).history["loss"]).all()
-    assert np.isfinite(model.train_on_batch(x))
+    assert np.isfinite(model.train_on_batch(x, return_dict=True)["loss"])
 
 
 def test_the_same_loss_in_fit_and_in_evaluate(image_case):
     """No learning: the loss that `fit` reports is the one that `evaluate` measures, up to the noise."""
     model, x = image_case.compiled(learning_rate=0.0), image_case.images(200)
     fitted = model.fit(x, batch_size=100, verbose=0).history["loss"][0]
-    np.testing.assert_allclose(model.evaluate(x, batch_size=100, verbose=0), fitted, rtol=0.05)
+    evaluated = model.evaluate(x, batch_size=100, verbose=0, return_dict=True)["loss"]
+    np.testing.assert_allclose(evaluated, fitted, rtol=0.05)

@@ -35,8 +35,8 @@ def test_shapes(name, event_shape):
     assert model.sample(S).shape == (S, *event_shape)
     assert model.prior().batch_shape == ()
     assert model.prior().event_shape == (latent_dim,)
-    assert model.posterior(x).batch_shape == (B,)
-    assert model.posterior(x).event_shape == (latent_dim,)
+    assert model.base_posterior(x).batch_shape == (B,)
+    assert model.base_posterior(x).event_shape == (latent_dim,)
     assert model.likelihood(z).batch_shape == (B,)
     assert model.likelihood(z).event_shape == event_shape
     assert model.likelihood(z[tf.newaxis]).batch_shape == (1, B)

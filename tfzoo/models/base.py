@@ -215,7 +215,8 @@ class LatentVariableModel(keras.Model, abc.ABC):
         x = self._asserted(self._as_images(x))
         bound = self.bound(x, y_pred, training)
         if sample_weight is not None:
-            bound *= tf.reshape(tf.cast(sample_weight, bound.dtype), tf.shape(bound))  # from [B] or [B, 1]
+            weight = tf.reshape(tf.cast(sample_weight, bound.dtype), tf.shape(bound))  # from [B] or [B, 1]
+            bound = tf.math.multiply_no_nan(bound, weight)  # a weight of 0 leaves out, whatever the bound is
         loss = -tf.reduce_mean(bound) + sum(tf.cast(loss, bound.dtype) for loss in self.losses)
         # Gradients are summed over replicas, and Keras does not scale a model's own loss.
         return loss / tf.distribute.get_strategy().num_replicas_in_sync

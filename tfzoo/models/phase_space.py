@@ -207,7 +207,7 @@ class PhaseSpaceModel(AmortisedModel):
         sound = y_pred["is_finite"]
         self.diverged.update_state(1.0 - tf.cast(sound, tf.float32))
         left = tf.cast(tf.reduce_any(sound, axis=0), self.variable_dtype)  # [B]
-        weight = left / tf.maximum(tf.reduce_mean(left), 1.0 / tf.cast(tf.size(left), left.dtype))
+        weight = left / tf.reduce_mean(left)  # NaN where no chain is left at all: training stops there
         if sample_weight is not None:
             weight *= tf.reshape(tf.cast(sample_weight, weight.dtype), tf.shape(weight))
         return super().compute_loss(x, y, y_pred, weight, training)
@@ -226,7 +226,7 @@ class PhaseSpaceModel(AmortisedModel):
 
 
 def _mean_over_sound(log_weights: Tensor, sound: Tensor) -> Tensor:
-    """Returns the mean over the first axis where `sound`; ``log_weights[0]``'s place stays finite where nothing is."""
+    """Returns the mean over the first axis of what is `sound`, and -inf where nothing is."""
     count = tf.reduce_sum(tf.cast(sound, log_weights.dtype), axis=0)
     total = tf.reduce_sum(tf.where(sound, log_weights, tf.zeros_like(log_weights)), axis=0)
-    return total / tf.maximum(count, tf.ones_like(count))
+    return tf.where(count > 0, total / tf.maximum(count, 1.0), tf.constant(float("-inf"), total.dtype))

@@ -41,7 +41,10 @@ class ConstrainedVariable(keras.layers.Layer):
             raw = math.log(initial - lower)
         else:
             raw = math.log(initial - lower) - math.log(upper - initial)
-        self.raw = self.add_weight(shape=self.shape, initializer=keras.initializers.Constant(raw), name="raw")
+        # Not cast in the scope of a model of mixed precision, like everything that a density is made of.
+        self.raw = self.add_weight(
+            shape=self.shape, initializer=keras.initializers.Constant(raw), autocast=False, name="raw"
+        )
         self.built = True
 
     def value(self) -> Tensor:
@@ -67,7 +70,7 @@ class InverseTemperatures(keras.layers.Layer):
     def __init__(self, num_steps: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.num_steps = num_steps
-        self.raw = self.add_weight(shape=(num_steps,), initializer="zeros", name="raw")
+        self.raw = self.add_weight(shape=(num_steps,), initializer="zeros", autocast=False, name="raw")
         self.built = True
 
     def value(self) -> Tensor:
