@@ -14,8 +14,8 @@ class DatasetInfo(NamedTuple):
     """Facts about a data set.
 
     Attributes:
-      name: the name `tfzoo.data.load` knows it by; a folder's path; "arrays" for NumPy arrays.
-      event_shape: the shape of one example, such as `(28, 28, 1)`.
+      name: the name `tfzoo.data.load` knows it by; the path of a folder or file; "arrays" for NumPy arrays.
+      event_shape: the shape of one example, such as `(28, 28, 1)`, or `(60, 50, 50, 1)` for volumes.
       num_classes: number of labels; 0 where the label is always -1.
       num_examples: split name -> number of examples, for every split that can be loaded.
       licence: as its authors state it.
