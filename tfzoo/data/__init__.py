@@ -14,11 +14,13 @@ data.info("mnist").num_examples  # {"train": 50000, "validation": 10000, "test":
 
 from tfzoo.data.catalogue import DatasetInfo, list_datasets
 from tfzoo.data.corruptions import dynamic_binarize, static_binarize
+from tfzoo.data.crops import crops
 from tfzoo.data.info import info
 from tfzoo.data.load import load
 
 __all__ = [
     "DatasetInfo",
+    "crops",
     "dynamic_binarize",
     "info",
     "list_datasets",
