@@ -17,6 +17,7 @@ from tfzoo.data.corruptions import dynamic_binarize, static_binarize
 from tfzoo.data.crops import crops
 from tfzoo.data.info import info
 from tfzoo.data.load import load
+from tfzoo.data.phantoms import spiral_tubes
 
 __all__ = [
     "DatasetInfo",
@@ -25,5 +26,6 @@ __all__ = [
     "info",
     "list_datasets",
     "load",
+    "spiral_tubes",
     "static_binarize",
 ]

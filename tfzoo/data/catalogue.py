@@ -106,6 +106,16 @@ CATALOGUE: dict[str, DatasetInfo] = {
             "LeCun, Bottou, Bengio and Haffner, Gradient-based learning applied to document recognition, 1998",
         ),
         DatasetInfo(
+            "spiral_tubes",
+            (60, 50, 50, 1),
+            0,
+            with_unions(864, 108, 108),
+            "none needed: generated",
+            "tfzoo.data.spiral_tubes",
+            "Yoo et al., Three-dimensional geometric modeling of the cochlea using helico-spiral approximation,"
+            " IEEE Transactions on Biomedical Engineering 47(10), 2000 (the centre line)",
+        ),
+        DatasetInfo(
             "svhn_cropped",
             (32, 32, 3),
             10,

@@ -14,6 +14,7 @@ from tfzoo.data.catalogue import CATALOGUE, SPLITS, list_datasets
 from tfzoo.data.digits import load_digits
 from tfzoo.data.folders import load_images
 from tfzoo.data.listing import list_folder, rows_of
+from tfzoo.data.phantoms import load_spiral_tubes
 from tfzoo.data.pipeline import build
 from tfzoo.data.resizing import image_size_pair, resize_table
 from tfzoo.data.sources import Stream, Table
@@ -25,7 +26,7 @@ __all__ = ["is_folder", "load", "unknown_name"]
 
 BINARIZE = (None, "static", "dynamic")
 VALUE_RANGES = ((0.0, 1.0), (-1.0, 1.0))
-GENERATED = {"digits": load_digits}  # no download
+GENERATED = {"digits": load_digits, "spiral_tubes": load_spiral_tubes}  # no download
 
 
 def load(
@@ -60,9 +61,9 @@ def load(
 
     Args:
       name: one of
-        - a name of `tfzoo.data.list_datasets()`. "digits" comes with scikit-learn; the others are read by
-          tensorflow-datasets (`pip install "tfzoo[data]"`). CelebA is cropped to rows 45-172 and columns 25-152,
-          then resized;
+        - a name of `tfzoo.data.list_datasets()`. "digits" comes with scikit-learn, "spiral_tubes" is generated
+          (`tfzoo.data.spiral_tubes`); the others are read by tensorflow-datasets (`pip install "tfzoo[data]"`).
+          CelebA is cropped to rows 45-172 and columns 25-152, then resized;
         - the path of a folder of PNG and JPEG images, whose sub-folders, sorted, are the labels. Its order is that
           of a hash of the files' names; 80 % are "train", 10 % "validation", 10 % "test". A folder that has
           sub-folders for the splits is loaded by `load("folder/test", "all")`;
