@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import nibabel
 import numpy as np
 import pytest
 from PIL import Image
@@ -101,6 +102,34 @@ def test_picture_verbs_write_png_grids(
     assert pixels.min() < 100 < pixels.max()
     assert run(verb, str(trained), *options) == 0
     np.testing.assert_array_equal(np.asarray(Image.open(trained / f"{name}.png")), pixels)  # same seed, same picture
+
+
+def test_a_folder_of_volumes_can_be_trained_on_and_looked_at(tmp_path: pathlib.Path) -> None:
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    for i in range(10):
+        side = 16 + i  # in every file another shape and spacing
+        volume = np.random.default_rng(i).integers(-1000, 1000, (side, side, side), np.int16)
+        nibabel.save(nibabel.Nifti1Image(volume, np.diag([16 / side] * 3 + [1.0])), scans / f"{i}.nii.gz")
+    options = ["--spacing", "1", "--volume-shape", "16", "16", "12", "--window", "-1000", "1000"]
+    out = tmp_path / "run"
+    assert run("train", "vae", "--data", str(scans), *options, "--epochs", "1", "--out", str(out), "--quiet") == 0
+    config = json.loads((out / "config.json").read_text())
+    assert config["data_options"] == {"spacing": 1.0, "volume_shape": [16, 16, 12], "window": [-1000.0, 1000.0]}
+    assert runs.load(out)[1].event_shape == (16, 16, 12, 1)
+    assert run("sample", str(out), "--count", "4") == 0
+    assert run("reconstruct", str(out), "--index", "0") == 0
+    height, width = np.asarray(Image.open(out / "reconstructions.png")).shape
+    assert (width % (12 + 12 + 16 + 2 + 4), height % (2 * 18 + 2)) == (0, 0)  # three slices each, two rows
+
+
+def test_images_of_several_sizes_can_be_trained_on(tmp_path: pathlib.Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    for i in range(10):
+        Image.new("L", (20 + i, 20), 20 * i).save(images / f"{i}.png")
+    arguments = ["--image-size", "16", "--epochs", "1", "--out", str(tmp_path / "run"), "--quiet"]
+    assert run("train", "vae", "--data", str(images), *arguments) == 0
 
 
 def test_export_is_verified_in_a_fresh_process(trained: pathlib.Path, tmp_path: pathlib.Path, capsys) -> None:

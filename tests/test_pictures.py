@@ -35,6 +35,23 @@ def test_volumes_vectors_and_odd_channels_can_be_shown(shape: tuple, tmp_path: p
     assert np.ptp(np.asarray(Image.open(tmp_path / "x.png"))) > 100
 
 
+def test_a_volume_is_shown_by_its_three_middle_slices() -> None:
+    volume = np.random.default_rng(0).integers(0, 256, (6, 5, 4))  # [T, H, W]
+    canvas = pictures.grid(volume[None, ..., None] / 255, columns=1)[2:-2, 2:-2, 0]
+    assert canvas.shape == (6, 4 + 1 + 4 + 1 + 5)
+    np.testing.assert_array_equal(canvas[:5, :4], volume[3])  # of 6 rows, 5 are filled
+    np.testing.assert_array_equal(canvas[:, 5:9], volume[::-1, 2])
+    np.testing.assert_array_equal(canvas[:, 10:], volume[::-1, :, 2])
+    assert (canvas[5:, :4] == 255).all()
+    assert (canvas[:, [4, 9]] == 255).all()
+
+
+def test_volumes_of_another_range_have_white_lines_too() -> None:
+    canvas = pictures.grid(np.full([2, 3, 3, 3, 1], -1.0), columns=2, value_range=(-1, 1))
+    assert set(np.unique(canvas)) == {0, 255}
+    assert np.count_nonzero(canvas == 0) == 2 * 3 * 9
+
+
 def test_small_grids_are_enlarged_without_smoothing(tmp_path: pathlib.Path) -> None:
     picture = np.array([[[0], [255]], [[255], [0]]], np.uint8)
     pictures.save(tmp_path / "x.png", picture)

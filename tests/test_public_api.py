@@ -56,6 +56,8 @@ FOREIGN = {
     | {"models"},
     "scipy": {"transport", "metrics", "math"},
     "sklearn": {"networks", "metrics", "data"},
+    "nibabel": {"data"},
+    "pydicom": {"data"},
     "click": {"cli", "progress", "metrics"},
     "rich": {"cli", "progress"},
     "yaml": {"cli"},

@@ -98,13 +98,13 @@ def _list() -> None:
         reported = ", ".join(f"{k} {v}" for k, v in preset.reported.items()) or "nothing for this model and data"
         table.add_row(name, preset.model, preset.dataset, str(preset.epochs), measured, reported)
     console.print(f"models     {', '.join(registry.list_models())}")
-    console.print(f"data sets  {', '.join(data.list_datasets())}, a folder of images")
+    console.print(f"data sets  {', '.join(data.list_datasets())}, a folder of images or scans, a file of arrays")
     console.print(table)
 
 
 @_verb("train", "tfzoo train vae_mnist --epochs 50    or    tfzoo train vae --data fashion_mnist --set latent_dim=32")
 @click.argument("name", metavar="PRESET|MODEL", required=False)
-@click.option("--data", "dataset", help="Name of a data set, or a folder of images; a preset has its own.")
+@click.option("--data", "dataset", help="Name of a data set, folder or .npz; a preset has its own.")
 @click.option("--data-dir", type=click.Path(path_type=pathlib.Path), help="Where tensorflow-datasets keeps its data.")
 @click.option("--out", type=click.Path(path_type=pathlib.Path), help="Run folder [default: runs/NAME-TIME].")
 @click.option("--resume", type=click.Path(path_type=pathlib.Path), help="Go on with this run from its last epoch.")
@@ -114,6 +114,9 @@ def _list() -> None:
 @click.option("--optimizer", help="A class of keras.optimizers, such as Adamax.")
 @click.option("--binarize", type=click.Choice(["dynamic", "static", "none"]), help="How grey values become 0 and 1.")
 @click.option("--image-size", type=click.IntRange(1), help="Resize images to squares.")
+@click.option("--spacing", type=click.FloatRange(0, min_open=True), help="Resample scans to so many millimetres.")
+@click.option("--volume-shape", type=click.IntRange(1), nargs=3, help="Crop or pad volumes to T H W voxels.")
+@click.option("--window", type=float, nargs=2, help="Intensities of scans that become 0 and 1, such as -1000 2000.")
 @click.option("--value-range", type=click.Choice(["0,1", "-1,1"]), help="Of the images; Bernoulli needs 0,1 [default].")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="An option of the model; may be repeated.")
 @click.option("--seed", type=int, help="Of weights, noise and data order.")
@@ -130,6 +133,9 @@ def _train(
     epochs: int | None,
     binarize: str | None,
     image_size: int | None,
+    spacing: float | None,
+    volume_shape: tuple[int, int, int] | None,
+    window: tuple[float, float] | None,
     value_range: str | None,
     settings: tuple[str, ...],
     quiet: bool,
@@ -148,11 +154,10 @@ def _train(
     else:
         if name is None:
             raise click.UsageError("Name a preset or a model; `tfzoo list` has them.")
-        data_options: dict[str, Any] = {}
+        shaping = {"image_size": image_size, "spacing": spacing, "volume_shape": volume_shape, "window": window}
+        data_options: dict[str, Any] = {key: value for key, value in shaping.items() if value}
         if binarize:
             data_options["binarize"] = None if binarize == "none" else binarize
-        if image_size:
-            data_options["image_size"] = image_size
         if value_range:
             data_options["value_range"] = [float(end) for end in value_range.split(",")]
         if data_dir:

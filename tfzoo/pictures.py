@@ -18,8 +18,8 @@ def grid(images: TensorLike, *, columns: int, value_range: tuple[float, float] =
     """Lays out images row by row.
 
     Args:
-      images: ``[N, H, W, C]`` with C = 1 or 3, ``[N, T, H, W, C]`` volumes, of which the middle slice is shown, or
-        ``[N, D]`` vectors, shown as a bar code each.
+      images: ``[N, H, W, C]`` with C = 1 or 3, ``[N, T, H, W, C]`` volumes, of which the three middle slices are
+        shown, or ``[N, D]`` vectors, shown as a bar code each.
       columns: images in a row.
       value_range: what becomes black and white; values beyond are clipped.
 
@@ -28,7 +28,7 @@ def grid(images: TensorLike, *, columns: int, value_range: tuple[float, float] =
     """
     images = np.asarray(images, np.float32)
     if images.ndim == 5:
-        images = images[:, images.shape[1] // 2]
+        images = _middle_slices(images, white=value_range[1])
     elif images.ndim == 2:
         images = np.repeat(images[:, np.newaxis, :, np.newaxis], 8, axis=1)
     low, high = value_range
@@ -44,6 +44,27 @@ def grid(images: TensorLike, *, columns: int, value_range: tuple[float, float] =
         y, x = y * step_y + _MARGIN, x * step_x + _MARGIN
         canvas[y : y + height, x : x + width] = picture
     return canvas
+
+
+def _middle_slices(volumes: np.ndarray, white: float) -> np.ndarray:
+    """The slices across T, H and W side by side, ``[N, max(T, H), 2 W + H + 2, C]``; T goes upwards.
+
+    In the axes of `tfzoo.data`'s scans these are the axial, coronal and sagittal slices as a radiologist sees them.
+    """
+    count, depth, height, width, channels = volumes.shape
+    slices = (
+        volumes[:, depth // 2],  # [N, H, W, C]
+        volumes[:, ::-1, height // 2],  # [N, T, W, C]
+        volumes[:, ::-1, :, width // 2],  # [N, T, H, C]
+    )
+    tallest, widest = max(depth, height), 2 * width + height + 2
+    picture = np.full((count, tallest, widest, channels), white, volumes.dtype)
+    left = 0
+    for part in slices:
+        top = (tallest - part.shape[1]) // 2
+        picture[:, top : top + part.shape[1], left : left + part.shape[2]] = part
+        left += part.shape[2] + 1
+    return picture
 
 
 def save(path: str | os.PathLike, picture: np.ndarray) -> None:

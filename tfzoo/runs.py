@@ -102,12 +102,16 @@ class RunConfig:
         low, high = self.data_options.get("value_range", (0.0, 1.0))
         return float(low), float(high)
 
+    def data_info(self) -> data.DatasetInfo:
+        """The facts of the data set, as the options make them."""
+        shaping = ("image_size", "spacing", "volume_shape")
+        return data.info(self.dataset, **{name: self.data_options.get(name) for name in shaping})
+
     def create_model(self) -> LatentVariableModel:
         """Returns the compiled model, made under the strategy asked for."""
         options = dict(self.model_options)
         if self.name not in PRESETS:
-            info = data.info(self.dataset, image_size=self.data_options.get("image_size"))
-            options.setdefault("event_shape", info.event_shape)
+            options.setdefault("event_shape", self.data_info().event_shape)
         if self.mixed_precision:
             options["dtype"] = "mixed_float16"
         strategy = tf.distribute.MirroredStrategy() if self.strategy == "mirrored" else tf.distribute.get_strategy()
@@ -177,7 +181,7 @@ def train(
     # All that can be wrong with the request goes wrong here, before anything is written.
     keras.utils.set_random_seed(config.seed)
     training = load_split(config, "train")
-    has_validation = "validation" in data.info(config.dataset).num_examples
+    has_validation = "validation" in config.data_info().num_examples
     validation = load_split(config, "validation") if has_validation else None
     model = config.create_model()
     shown = next(iter((validation or training).unbatch().batch(8)))["image"]

@@ -1,10 +1,12 @@
+import pathlib
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
 from tfzoo import data
-from tfzoo.data import folders, sources
+from tfzoo.data import listing, sources
 
 pytestmark = pytest.mark.fast
 
@@ -144,7 +146,7 @@ def test_a_missing_empty_or_too_small_folder_is_one_sentence(tmp_path):
     for missing in (tmp_path / "nowhere", str(tmp_path / "nowhere"), "./nowhere"):
         with pytest.raises(FileNotFoundError, match=r"no such folder of images\. Received: '.*nowhere'$"):
             data.load(missing)
-    with pytest.raises(ValueError, match=r"^The folder has no images \(.*\)\. Received: "):
+    with pytest.raises(ValueError, match=r"^The folder has no images or volumes \(.*\)\. Received: "):
         data.load(tmp_path)
     write(tmp_path / "one.png", 1)
     with pytest.raises(ValueError, match=r"too few images for split 'train'; .* Received: 1 images in "):
@@ -153,5 +155,5 @@ def test_a_missing_empty_or_too_small_folder_is_one_sentence(tmp_path):
 
 
 def test_the_threads_reading_order_is_the_files_order(folder):
-    listing = folders.scan_folder(folder, None)
-    assert values(read(folder, "all")) == [int(file.stem) for file in listing.files]
+    names = listing.in_canonical_order(listing.list_folder(folder).names)
+    assert values(read(folder, "all")) == [int(pathlib.Path(name).stem) for name in names]

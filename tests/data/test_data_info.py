@@ -10,10 +10,11 @@ def test_names_are_sorted_and_each_has_complete_facts():
     names = data.list_datasets()
     assert names == sorted(names)
     assert set(names) >= {"digits", "mnist", "fashion_mnist", "binarized_mnist", "kmnist", "svhn_cropped", "celeb_a"}
+    assert "spiral_tubes" in names
     for name in names:
         facts = data.info(name)
         assert facts.name == name
-        assert len(facts.event_shape) == 3
+        assert len(facts.event_shape) in (3, 4)
         assert all((facts.licence, facts.source, facts.citation))
         counts = facts.num_examples
         assert counts["train"] + counts["validation"] == counts["train+validation"]

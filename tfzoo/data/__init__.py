@@ -7,13 +7,25 @@ train = data.load("digits", "train", batch_size=100, binarize="dynamic")
 for batch in train:
     batch["image"]  # float32 [B, 8, 8, 1]
     batch["index"]  # int32 [B]: the same number for the same image, at every epoch
+scans = data.load("my/scans", "train", batch_size=10, spacing=0.2, volume_shape=(60, 50, 50), window=(-1000, 2000))
 data.info("mnist").num_examples  # {"train": 50000, "validation": 10000, "test": 10000, ...}
 ```
 """
 
 from tfzoo.data.catalogue import DatasetInfo, list_datasets
 from tfzoo.data.corruptions import dynamic_binarize, static_binarize
+from tfzoo.data.crops import crops
 from tfzoo.data.info import info
 from tfzoo.data.load import load
+from tfzoo.data.phantoms import spiral_tubes
 
-__all__ = ["DatasetInfo", "dynamic_binarize", "info", "list_datasets", "load", "static_binarize"]
+__all__ = [
+    "DatasetInfo",
+    "crops",
+    "dynamic_binarize",
+    "info",
+    "list_datasets",
+    "load",
+    "spiral_tubes",
+    "static_binarize",
+]

@@ -14,8 +14,8 @@ class DatasetInfo(NamedTuple):
     """Facts about a data set.
 
     Attributes:
-      name: the name `tfzoo.data.load` knows it by; a folder's path; "arrays" for NumPy arrays.
-      event_shape: the shape of one example, such as `(28, 28, 1)`.
+      name: the name `tfzoo.data.load` knows it by; the path of a folder or file; "arrays" for NumPy arrays.
+      event_shape: the shape of one example, such as `(28, 28, 1)`, or `(60, 50, 50, 1)` for volumes.
       num_classes: number of labels; 0 where the label is always -1.
       num_examples: split name -> number of examples, for every split that can be loaded.
       licence: as its authors state it.
@@ -104,6 +104,16 @@ CATALOGUE: dict[str, DatasetInfo] = {
             "CC BY-SA 3.0",
             "http://yann.lecun.com/exdb/mnist/",
             "LeCun, Bottou, Bengio and Haffner, Gradient-based learning applied to document recognition, 1998",
+        ),
+        DatasetInfo(
+            "spiral_tubes",
+            (60, 50, 50, 1),
+            0,
+            with_unions(864, 108, 108),
+            "none needed: generated",
+            "tfzoo.data.spiral_tubes",
+            "Yoo et al., Three-dimensional geometric modeling of the cochlea using helico-spiral approximation,"
+            " IEEE Transactions on Biomedical Engineering 47(10), 2000 (the centre line)",
         ),
         DatasetInfo(
             "svhn_cropped",

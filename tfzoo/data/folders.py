@@ -1,83 +1,36 @@
-"""A folder of PNG and JPEG images.
+"""A folder of PNG and JPEG images."""
 
-The order is that of the SHA-256 sums of the files' paths below the folder: it does not depend on the file system, and
-classes come mixed. The first 80 % are the split "train", the next 10 % "validation", the rest "test"; a file that is
-added moves hardly any other from one split to another.
-"""
-
-import hashlib
 import pathlib
 from collections.abc import Sequence
 from concurrent import futures
-from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from tfzoo.data.catalogue import with_unions
+from tfzoo.data.listing import Folder, Listing, as_folder, in_canonical_order
 from tfzoo.data.sources import PARALLEL_CALLS, Stream, Table, fits_in_memory
 from tfzoo.types import EventShape
 
-__all__ = ["Folder", "load_folder", "scan_folder"]
+__all__ = ["load_images", "scan_images"]
 
-SUFFIXES = (".jpeg", ".jpg", ".png")
 CHANNELS = {"1": 1, "L": 1, "LA": 3, "P": 3, "RGB": 3, "RGBA": 3, "CMYK": 3, "YCbCr": 3}  # PIL's modes of 8 bits
 
 
-class Folder(NamedTuple):
-    """What a folder holds, in canonical order.
-
-    Attributes:
-      files: the image files.
-      labels: int32 `[N]`: the place of a file's first sub-folder among the sorted sub-folders, -1 outside any.
-      classes: names of the sub-folders that hold images, sorted.
-      event_shape: the shape every image has once read.
-      num_examples: split -> count.
-    """
-
-    files: list[pathlib.Path]
-    labels: np.ndarray
-    classes: list[str]
-    event_shape: EventShape
-    num_examples: dict[str, int]
-
-    def rows(self, split: str) -> slice:
-        """The rows of a split."""
-        train, tail = self.num_examples["train"], self.num_examples["train+validation"]
-        starts = {"validation": train, "test": tail}
-        start = starts.get(split, 0)
-        return slice(start, start + self.num_examples[split])
-
-
-def scan_folder(path: str | pathlib.Path, image_size: tuple[int, int] | None) -> Folder:
-    """Lists a folder's images and reads their headers.
+def scan_images(listing: Listing, image_size: tuple[int, int] | None) -> Folder:
+    """Reads the headers of a folder's images.
 
     Args:
-      path: the folder.
+      listing: the folder.
       image_size: (height, width) to which every image will be resized, or None if they share one size.
 
     Returns:
-      the listing; images are grey if all are, else RGB.
+      the images' paths; images are grey if all are, else RGB.
 
     Raises:
-      FileNotFoundError: if the folder is missing.
-      ValueError: if it has no images, if one is unreadable, or if sizes differ and `image_size` is None.
+      ValueError: if one is unreadable, or if sizes differ and `image_size` is None.
     """
-    root = pathlib.Path(path).expanduser()
-    if not root.is_dir():
-        raise FileNotFoundError(f"There is no such folder of images. Received: {str(path)!r}")
-    names = sorted(
-        (file.relative_to(root).as_posix() for file in root.rglob("*") if file.suffix.lower() in SUFFIXES),
-        key=lambda name: hashlib.sha256(name.encode()).digest(),
-    )
-    names = [name for name in names if not any(part.startswith(".") for part in name.split("/"))]
-    if not names:
-        raise ValueError(f"The folder has no images ({', '.join(SUFFIXES)}). Received: {str(path)!r}")
-    tops = [name.split("/")[0] if "/" in name else None for name in names]
-    classes = sorted({top for top in tops if top is not None})
-    labels = np.array([-1 if top is None else classes.index(top) for top in tops], np.int32)
-    files = [root / name for name in names]
-
+    names = in_canonical_order(listing.names)
+    files = [listing.root / name for name in names]
     with futures.ThreadPoolExecutor() as pool:
         headers = list(pool.map(_header, files))  # (height, width, channels) each
     channels = max(header[2] for header in headers)
@@ -87,19 +40,14 @@ def scan_folder(path: str | pathlib.Path, image_size: tuple[int, int] | None) ->
             f"Images of several sizes need `image_size`. Received: {len(sizes)} sizes, such as {sorted(sizes)[:3]}"
         )
     height, width = image_size or sizes.pop()
-    train = len(files) * 8 // 10
-    validation = len(files) * 9 // 10 - train
-    counts = with_unions(train, validation, len(files) - train - validation)
-    return Folder(files, labels, classes, (height, width, channels), counts)
+    return as_folder(names, files, (height, width, channels))
 
 
-def load_folder(
-    path: str | pathlib.Path, split: str, *, image_size: tuple[int, int] | None, cache: bool
-) -> Table | Stream:
+def load_images(listing: Listing, split: str, *, image_size: tuple[int, int] | None, cache: bool) -> Table | Stream:
     """Opens one split of a folder.
 
     Args:
-      path: the folder.
+      listing: the folder.
       split: one of `tfzoo.data.load`'s splits.
       image_size: (height, width), or None.
       cache: read all images now, unless they are too many.
@@ -108,17 +56,10 @@ def load_folder(
       uint8 images: a table with `cache` where it fits, else a stream.
 
     Raises:
-      FileNotFoundError: if the folder is missing.
-      ValueError: as `scan_folder`, if the split is empty, or (with a table) if a file is corrupt.
+      ValueError: as `scan_images`, if the split is empty, or (with a table) if a file is corrupt.
     """
-    folder = scan_folder(path, image_size)
-    rows = folder.rows(split)
-    files, labels = folder.files[rows], folder.labels[rows]
-    if not files:
-        raise ValueError(
-            f"The folder has too few images for split {split!r}; "
-            f"use split='all'. Received: {len(folder.files)} images in {str(path)!r}"
-        )
+    folder = scan_images(listing, image_size)
+    files, labels = folder.part(split, listing.root)
     if cache and fits_in_memory(len(files), folder.event_shape):
         return Table(_read_all(files, folder.event_shape), labels, 255.0)
 

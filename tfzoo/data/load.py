@@ -8,19 +8,25 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfzoo.data.array_files import is_array_file, read_array_file
 from tfzoo.data.arrays import from_arrays, is_arrays
 from tfzoo.data.catalogue import CATALOGUE, SPLITS, list_datasets
 from tfzoo.data.digits import load_digits
-from tfzoo.data.folders import load_folder
+from tfzoo.data.folders import load_images
+from tfzoo.data.listing import list_folder, rows_of
+from tfzoo.data.phantoms import load_spiral_tubes
 from tfzoo.data.pipeline import build
 from tfzoo.data.resizing import image_size_pair, resize_table
 from tfzoo.data.sources import Stream, Table
 from tfzoo.data.tfds_sets import load_tfds
+from tfzoo.data.volume_transforms import VolumeOptions, crop_or_pad_table
+from tfzoo.data.volumes import load_volumes
 
 __all__ = ["is_folder", "load", "unknown_name"]
 
 BINARIZE = (None, "static", "dynamic")
 VALUE_RANGES = ((0.0, 1.0), (-1.0, 1.0))
+GENERATED = {"digits": load_digits, "spiral_tubes": load_spiral_tubes}  # no download
 
 
 def load(
@@ -32,6 +38,9 @@ def load(
     binarize: str | None = None,
     value_range: tuple[float, float] = (0.0, 1.0),
     image_size: int | tuple[int, int] | None = None,
+    spacing: float | tuple[float, float, float] | None = None,
+    volume_shape: tuple[int, int, int] | None = None,
+    window: tuple[float, float] | None = None,
     data_dir: str | pathlib.Path | None = None,
     seed: int = 0,
     cache: bool = True,
@@ -42,7 +51,7 @@ def load(
 
     Every element is a dict:
 
-    - "image": float32 `[B, H, W, C]`, in `value_range`;
+    - "image": float32 `[B, H, W, C]`, for volumes `[B, T, H, W, C]`, in `value_range`;
     - "label": int32 `[B]`, -1 where there is none;
     - "index": int32 `[B]`, the example's place in its split's canonical order, 0 to n - 1. It belongs to the same
       image at every epoch, and whatever the shuffling, the batch size and the seed.
@@ -52,12 +61,18 @@ def load(
 
     Args:
       name: one of
-        - a name of `tfzoo.data.list_datasets()`. "digits" comes with scikit-learn; the others are read by
-          tensorflow-datasets (`pip install "tfzoo[data]"`). CelebA is cropped to rows 45-172 and columns 25-152,
-          then resized;
+        - a name of `tfzoo.data.list_datasets()`. "digits" comes with scikit-learn, "spiral_tubes" is generated
+          (`tfzoo.data.spiral_tubes`); the others are read by tensorflow-datasets (`pip install "tfzoo[data]"`).
+          CelebA is cropped to rows 45-172 and columns 25-152, then resized;
         - the path of a folder of PNG and JPEG images, whose sub-folders, sorted, are the labels. Its order is that
           of a hash of the files' names; 80 % are "train", 10 % "validation", 10 % "test". A folder that has
           sub-folders for the splits is loaded by `load("folder/test", "all")`;
+        - the path of a folder of volumes: NIfTI files (.nii, .nii.gz), or DICOM series, each in a folder or known by
+          its SeriesInstanceUID (`pip install "tfzoo[volumes]"`). Labels (for a series, by the folders above its own),
+          order and splits are as for images. The axes T, H, W become superior, posterior, left, so that slices are
+          as a radiologist sees them; oblique volumes are not rotated;
+        - the path of a file of arrays: `.npz` in MedMNIST's layout (2-D or 3-D), with its splits; `.npz` with "image"
+          and perhaps "label", or `.npy`, divided as folders are. A channel axis may be missing;
         - NumPy arrays: images, a pair (images, labels), or a dict {"image", "label"}. Images are `[N, H, W, C]`
           (also vectors `[N, D]`, volumes `[N, T, H, W, C]`): uint8, which is divided by 255, bool, or floats in
           [0, 1]. All of them are the split "train" (and "all"): whoever holds arrays has split them already.
@@ -71,11 +86,17 @@ def load(
       value_range: (0, 1) or (-1, 1); the latter cannot be binarised.
       image_size: int or (height, width) to resize to, bilinearly and antialiased; None keeps the size, which for
         CelebA is 64.
+      spacing: of folders of volumes: millimetres between voxels, a number or (T, H, W), to which they are resampled
+        linearly and antialiased; None keeps each file's own.
+      volume_shape: (T, H, W) in voxels, to which volumes are cropped, or padded with zeros, centrally; None where
+        they share one shape.
+      window: of folders of volumes: the pair of intensities, in the files' units (for CT, Hounsfield), that become 0
+        and 1, beyond which values are clipped; None for the 0.5 and 99.5 percentiles of each volume.
       data_dir: tensorflow-datasets' folder; None for its own default.
       seed: of the shuffling and the binarisation. The same seed repeats the same sequence of epochs. As everywhere in
         tf.data, `tf.random.set_seed` has its part in it (but not in "static").
-      cache: keep the images in memory, as uint8 and before binarising; False reads tensorflow-datasets and folders
-        from disk at each pass.
+      cache: keep the images in memory, as uint8 (volumes as float32) and before binarising; False reads
+        tensorflow-datasets and folders from disk at each pass.
       drop_remainder: drop a last batch that is not full.
       download: try to download what is not on disk.
 
@@ -84,26 +105,25 @@ def load(
 
     Raises:
       FileNotFoundError: if the data are not on disk and cannot be downloaded; it says the command that prepares them.
-      ValueError: on an unknown name, split or option, and on unusable images: wrong rank, dtype or range, NaN, none
-        at all, a corrupt file.
+      ImportError: if the package that reads a folder of volumes is missing.
+      ValueError: on an unknown name, split or option, and on unusable images or volumes: wrong rank, dtype or range,
+        NaN, none at all, a corrupt file, a spacing of zero, slices that make up no volume.
     """
-    size = image_size_pair(image_size)
+    size, options = image_size_pair(image_size), VolumeOptions.of(spacing, volume_shape, window)
     interval = _check_options(split, batch_size, binarize, value_range, seed)
     source: Table | Stream
-    if is_arrays(name):
-        if split not in ("train", "all"):
-            raise ValueError(f'Arrays are one split, "train": load each part by itself. Received: split={split!r}')
-        source = from_arrays(name)
-        source = source if size is None else resize_table(source, size)
-    elif name == "digits":
-        source = load_digits(split)
-        source = source if size is None else resize_table(source, size)
-    elif isinstance(name, str) and name in CATALOGUE:
+    if isinstance(name, str) and name in CATALOGUE and name not in GENERATED:
+        options.refuse("spacing", "volume_shape", "window")
         source = load_tfds(name, split, image_size=size, data_dir=data_dir, cache=cache, download=download)
-    elif isinstance(name, str | os.PathLike) and is_folder(name):
-        source = load_folder(pathlib.Path(name), split, image_size=size, cache=cache)
-    else:
+    elif not _is_in_memory(name) and isinstance(name, str | os.PathLike) and is_folder(name):
+        source = _load_folder(name, split, size, options, cache)
+    elif not _is_in_memory(name):
         raise unknown_name(name)
+    else:
+        options.refuse("spacing", "window")
+        source = _load_table(name, split)
+        source = source if size is None else resize_table(source, size)
+        source = source if options.volume_shape is None else crop_or_pad_table(source, options.volume_shape)
     return build(
         source,
         batch_size=batch_size,
@@ -114,6 +134,37 @@ def load(
         cache=cache,
         drop_remainder=drop_remainder,
     )
+
+
+def _is_in_memory(name: Any) -> bool:
+    """Whether `name` stands for examples that are in memory as a whole, at once."""
+    return is_arrays(name) or is_array_file(name) or (isinstance(name, str) and name in GENERATED)
+
+
+def _load_table(name: Any, split: str) -> Table:
+    if is_arrays(name):
+        if split not in ("train", "all"):
+            raise ValueError(f'Arrays are one split, "train": load each part by itself. Received: split={split!r}')
+        return from_arrays(name)
+    if is_array_file(name):
+        table, num_examples = read_array_file(name)
+        rows = rows_of(num_examples, split)
+        if rows.start == rows.stop:
+            raise ValueError(f"The file has no examples for split {split!r}. Received: {str(name)!r}")
+        return table._replace(images=table.images[rows], labels=table.labels[rows])
+    return GENERATED[name](split)
+
+
+def _load_folder(
+    path: str | os.PathLike[str], split: str, size: tuple[int, int] | None, options: VolumeOptions, cache: bool
+) -> Table | Stream:
+    listing = list_folder(path)
+    if listing.kind == "images":
+        options.refuse("spacing", "volume_shape", "window")
+        return load_images(listing, split, image_size=size, cache=cache)
+    if size is not None:
+        raise ValueError(f"`image_size` is for images; volumes take `volume_shape`. Received: image_size={size}")
+    return load_volumes(listing, split, options, cache=cache)
 
 
 def unknown_name(name: Any) -> ValueError:

@@ -1,7 +1,7 @@
 """From a source to batches: order, batch, convert, binarise, prefetch.
 
 Everything per pixel happens on whole batches, and what is shuffled is the indices, so that a table costs one gather
-and one conversion a batch. A stream has to shuffle its images, as uint8, in a buffer.
+and one conversion a batch. A stream has to shuffle its images themselves, in a buffer.
 """
 
 from collections.abc import Callable
@@ -10,15 +10,17 @@ import numpy as np
 import tensorflow as tf
 
 from tfzoo.data.corruptions import dynamic_binarize, static_binarize
-from tfzoo.data.sources import PARALLEL_CALLS, READ_BLOCK, Stream, Table
+from tfzoo.data.sources import PARALLEL_CALLS, READ_BLOCK, TABLE_BYTES, Stream, Table, rows_in
+from tfzoo.types import EventShape
 
 __all__ = ["Batch", "build"]
 
 Batch = dict[str, tf.Tensor]
 
 PREFETCHED = 4  # batches
-SHUFFLE_BUFFER = 10_000  # images, of a stream only
+SHUFFLE_BUFFER = 10_000  # images, of a stream only; fewer where these take more than 1 GiB, as volumes do
 UNBATCHED_BLOCK = 256  # single examples are cut from blocks of this size: a map per example would be slow
+BLOCK_BYTES = 2**26  # no block of this module's own choice is larger, be the examples volumes
 
 
 def build(
@@ -33,7 +35,8 @@ def build(
     drop_remainder: bool,
 ) -> tf.data.Dataset:
     """Builds the data set that `tfzoo.data.load` returns; the arguments are its own, already checked."""
-    block = batch_size or UNBATCHED_BLOCK
+    event_shape = source.images.shape[1:] if isinstance(source, Table) else source.event_shape
+    block = batch_size or _rows_a_block(UNBATCHED_BLOCK, event_shape)
     drop = drop_remainder and batch_size is not None
     if isinstance(source, Table):
         if binarize == "static":
@@ -72,6 +75,10 @@ def build(
     return batches.prefetch(PREFETCHED).with_options(options)
 
 
+def _rows_a_block(most: int, event_shape: EventShape) -> int:
+    return max(1, min(most, rows_in(BLOCK_BYTES, event_shape, np.float32)))
+
+
 def _seeds(seed: int, stream: int) -> tf.data.Dataset:
     """An endless data set of seeds `[2]`: others at each iteration, and all of them a function of `seed`."""
     mixed = int(np.random.SeedSequence([seed % 2**64, stream]).generate_state(1, np.uint32)[0])
@@ -104,7 +111,7 @@ def _table_batches(
 def _stream_batches(
     stream: Stream, block: int, drop: bool, shuffle: bool, seed: int, cache: bool
 ) -> tuple[tf.data.Dataset, Callable[[Batch], Batch]]:
-    """Batches of uint8 images, and the identity: there is nothing left to read."""
+    """Batches of images, and the identity: there is nothing left to read."""
 
     def name_parts(index: tf.Tensor, example: tuple[tf.Tensor, tf.Tensor]) -> Batch:
         return {"image": example[0], "label": example[1], "index": index}
@@ -113,7 +120,8 @@ def _stream_batches(
     if cache:
         rows = rows.cache()
     if shuffle:
-        buffer = min(stream.num_examples, SHUFFLE_BUFFER)
+        dtype = stream.dataset.element_spec[0].dtype.as_numpy_dtype
+        buffer = min(stream.num_examples, SHUFFLE_BUFFER, max(1, rows_in(TABLE_BYTES, stream.event_shape, dtype)))
         rows = rows.shuffle(buffer, seed=seed, reshuffle_each_iteration=True)
     return rows.batch(block, drop_remainder=drop), lambda batch: batch
 
@@ -126,7 +134,8 @@ def _binarize_table(table: Table, seed: int) -> Table:
         return tf.cast(static_binarize(tf.cast(images, tf.float32) / table.scale, index, seed), tf.uint8)
 
     binary = np.empty(table.images.shape, np.uint8)
-    for start in range(0, len(binary), READ_BLOCK):
-        rows = np.arange(start, min(start + READ_BLOCK, len(binary)))
+    block = _rows_a_block(READ_BLOCK, binary.shape[1:])
+    for start in range(0, len(binary), block):
+        rows = np.arange(start, min(start + block, len(binary)))
         binary[rows] = draw(tf.constant(table.images[rows]), tf.constant(rows)).numpy()
     return table._replace(images=binary, scale=1.0)
