@@ -75,6 +75,24 @@ def test_evaluate_writes_metrics_that_say_how(trained: pathlib.Path, capsys: pyt
     assert json.loads((trained / "metrics.json").read_text()) == first  # same seed, same numbers
 
 
+def test_compare_pairs_images(trained: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture) -> None:
+    for count in ("20", "30"):
+        assert run("evaluate", str(trained), "--metrics", "mse", "--images", count) == 0
+        assert len((trained / "per_image" / "mse_test.csv").read_text().splitlines()) == int(count) + 1
+    other = tmp_path / "other"
+    (other / "per_image").mkdir(parents=True)
+    _, *rows = (trained / "per_image" / "mse_test.csv").read_text().splitlines()
+    lower = [f"{index},{float(value) - 0.25}" for index, value in (row.split(",") for row in rows[:12])]
+    (other / "per_image" / "mse_test.csv").write_text("\n".join(["index,mse", *lower]) + "\n")
+    capsys.readouterr()
+    assert run("compare", str(trained), str(other), "--metric", "mse") == 0
+    printed = capsys.readouterr().out
+    assert "+0.25" in printed
+    assert "12" in printed
+    assert run("compare", str(trained), str(tmp_path), "--metric", "mse") == 1
+    assert capsys.readouterr().err.startswith("Error: the run must have mse of each image")
+
+
 def test_evaluate_scores_samples_and_codes(trained: pathlib.Path) -> None:
     assert run("evaluate", str(trained), "--metrics", "inception_score,fid,f1", "--generated", "100") == 0
     metrics = json.loads((trained / "metrics.json").read_text())
@@ -148,7 +166,8 @@ def test_list_names_everything(capsys: pytest.CaptureFixture) -> None:
 
 
 @pytest.mark.parametrize(
-    "verb", ["train", "evaluate", "sample", "reconstruct", "interpolate", "inpaint", "export", "list", "quickstart"]
+    "verb",
+    ["train", "evaluate", "compare", "sample", "reconstruct", "interpolate", "inpaint", "export", "list", "quickstart"],
 )
 def test_every_verb_has_help_with_an_example(verb: str, capsys: pytest.CaptureFixture) -> None:
     assert run(verb, "--help") == 0

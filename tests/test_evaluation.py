@@ -84,3 +84,34 @@ def test_progress_counts_every_batch(model, dataset) -> None:
 def test_unknown_metric_is_named(model, dataset) -> None:
     with pytest.raises(ValueError, match="Received: 'nil'"):
         evaluation.evaluate(model, dataset, ["nll", "nil"])
+
+
+def test_a_subset_is_random_and_always_the_same(dataset) -> None:
+    chosen = [np.asarray(batch["index"]) for batch in evaluation.subset(dataset, 11, batch_size=4)]
+    assert [len(batch) for batch in chosen] == [4, 4, 3]
+    chosen = np.concatenate(chosen)
+    assert len(set(chosen)) == 11
+    assert list(chosen) == sorted(chosen)
+    assert chosen.max() > 20  # not the first ones
+    again = np.concatenate([np.asarray(batch["index"]) for batch in evaluation.subset(dataset, 11, batch_size=30)])
+    np.testing.assert_array_equal(again, chosen)
+    assert len(evaluation.subset(dataset, 11, batch_size=4)) == 3
+    with pytest.raises(ValueError, match="at most 30, the size of the split. Received: 31"):
+        evaluation.subset(dataset, 31, batch_size=4)
+
+
+def test_values_of_each_image_come_with_their_indices(model, images, dataset) -> None:
+    (report,) = evaluation.evaluate(model, evaluation.subset(dataset, 9, batch_size=4), ["mse"]).values()
+    indices, values = report["per_image"]
+    exact = np.mean((images - model.reconstruct(images)) ** 2, axis=1)
+    np.testing.assert_allclose(values, exact[indices], rtol=1e-5)
+    assert report["mse"] == pytest.approx(np.mean(values), rel=1e-6)
+
+
+def test_paired_differences_count_shared_images_only() -> None:
+    first, second = {1: 3.0, 2: 5.0, 4: 9.0, 7: 0.0}, {2: 4.0, 4: 6.0, 7: 1.0, 8: 100.0}
+    difference, error, count = evaluation.paired_difference(first, second)
+    assert (difference, count) == (1.0, 3)
+    assert error == pytest.approx(np.std([1.0, 3.0, -1.0], ddof=1) / np.sqrt(3))
+    with pytest.raises(ValueError, match="Received: 1 in common"):
+        evaluation.paired_difference({1: 0.0, 2: 0.0}, {2: 1.0, 3: 1.0})

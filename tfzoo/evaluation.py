@@ -16,7 +16,7 @@ from tfzoo.models.amortised import AmortisedModel
 from tfzoo.objectives import annealed, importance
 from tfzoo.types import Tensor
 
-__all__ = ["METRICS", "Annealing", "evaluate"]
+__all__ = ["METRICS", "Annealing", "evaluate", "paired_difference", "subset"]
 
 # What `evaluate` can measure.
 METRICS = ("elbo", "nll", "mse", "inception_score", "fid", "f1", "ais")
@@ -73,7 +73,8 @@ def evaluate(
       progress: called with a metric's name and its number of steps; returns what is called after each step.
 
     Returns:
-      A dict for each metric, JSON values.
+      A dict for each metric: numbers and words, and under "per_image" (of those that are means over images) a pair of
+      arrays ``[N]``, each image's index in its split and its value.
 
     Raises:
       ValueError: for an unknown name.
@@ -112,7 +113,8 @@ class _Session:
         self.annealing = annealing
         self.seed = seed
         self.progress = progress
-        self.num_images = sum(int(batch["image"].shape[0]) for batch in dataset)
+        self.indices = np.concatenate([np.asarray(batch["index"]) for batch in dataset])
+        self.num_images = len(self.indices)
         self.num_generated = num_generated or self.num_images
 
     def _map(self, name: str, function: Callable[[Tensor, Tensor], Any]) -> list[np.ndarray]:
@@ -125,9 +127,17 @@ class _Session:
             step()
         return [np.concatenate(column) for column in zip(*results, strict=True)]
 
+    def _summary(self, values: np.ndarray) -> dict[str, Any]:
+        """Returns what stands beside the mean of one value an image."""
+        return {**_error(values), "per_image": (self.indices, values)}
+
     def elbo(self) -> dict[str, Any]:
         (values,) = self._map("elbo", lambda x, seed: (self.model.elbo(x, 1, seed),))
-        return {"elbo": _mean(values), **_error(values), "estimator": f"{self.model.estimator}, 1 sample an image"}
+        return {
+            "elbo": _mean(values),
+            **self._summary(values),
+            "estimator": f"{self.model.estimator}, 1 sample an image",
+        }
 
     def nll(self) -> dict[str, Any]:
         def estimate(x: Tensor, seed: Tensor) -> importance.Estimate:
@@ -136,14 +146,14 @@ class _Session:
         values, errors, effective = self._map("nll", estimate)
         return {
             "nll": -_mean(values),
-            **_error(values),
+            **self._summary(-values),
             # Of the mean, from the finite numbers of samples; unknown from a single one.
             "sampling_error": float(np.sqrt(np.sum(np.square(errors, dtype=np.float64))) / len(errors))
             if self.num_samples > 1
             else None,
             "median_effective_sample_size": float(np.median(effective)),
             "num_samples": self.num_samples,
-            "estimator": f"importance sampling from q(z|x), {self.num_samples} samples an image",
+            "estimator": f"importance sampling from {self.model.proposal_name}, {self.num_samples} samples an image",
         }
 
     def mse(self) -> dict[str, Any]:
@@ -155,7 +165,7 @@ class _Session:
         low, high = self.value_range
         return {
             "mse": _mean(values),
-            **_error(values),
+            **self._summary(values),
             "range": [low, high],
             "estimator": "per pixel, one code an image",
         }
@@ -245,3 +255,38 @@ def _mean(values: np.ndarray) -> float:
 def _error(values: np.ndarray) -> dict[str, Any]:
     deviation = np.std(values, ddof=1, dtype=np.float64) if len(values) > 1 else np.nan
     return {"standard_error": float(deviation / np.sqrt(len(values))), "num_images": len(values)}
+
+
+def subset(dataset: tf.data.Dataset, count: int, *, batch_size: int) -> tf.data.Dataset:
+    """Returns `count` images of a data set, chosen at random, but always the same ones: in the data set's order.
+
+    MNIST's first test images are cleaner than its last, so the first ones of a split are no sample of it.
+
+    Raises:
+      ValueError: if there are fewer.
+    """
+    indices = np.concatenate([np.asarray(batch["index"]) for batch in dataset])
+    if count > len(indices):
+        raise ValueError(f"images must be at most {len(indices)}, the size of the split. Received: {count}")
+    chosen = np.zeros(indices.max() + 1, bool)
+    chosen[np.random.default_rng(0).choice(indices, count, replace=False)] = True
+    chosen = tf.constant(chosen)
+    kept = dataset.unbatch().filter(lambda element: chosen[element["index"]]).batch(batch_size)
+    return kept.apply(tf.data.experimental.assert_cardinality(-(-count // batch_size)))
+
+
+def paired_difference(first: dict[int, float], second: dict[int, float]) -> tuple[float, float, int]:
+    """Returns the mean of first - second over the images of both, its standard error, and how many they are.
+
+    Args:
+      first: image's index -> value.
+      second: the same of another model.
+
+    Raises:
+      ValueError: if they share no two images.
+    """
+    shared = sorted(first.keys() & second.keys())
+    if len(shared) < 2:
+        raise ValueError(f"both runs must be measured on the same images. Received: {len(shared)} in common")
+    differences = np.array([first[index] - second[index] for index in shared])
+    return _mean(differences), _error(differences)["standard_error"], len(shared)

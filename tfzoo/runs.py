@@ -5,7 +5,7 @@ model.keras           the best epoch so far on the validation split
 history.csv           a row for each epoch
 backup/               the last epoch's weights and optimiser state, from which a killed run goes on
 logs/                 TensorBoard: losses, grids of samples and reconstructions
-samples.png, reconstructions.png, metrics.json    what the other verbs of the command line add
+samples.png, reconstructions.png, metrics.json, per_image/    what the other verbs of the command line add
 """
 
 import dataclasses
@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfzoo import data, registry
@@ -25,7 +26,7 @@ from tfzoo.models.base import LatentVariableModel
 from tfzoo.presets import PRESETS
 from tfzoo.version import __version__
 
-__all__ = ["RunConfig", "add_metrics", "load", "load_split", "train"]
+__all__ = ["RunConfig", "add_metrics", "load", "load_split", "read_per_image", "train", "write_per_image"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -226,9 +227,44 @@ def add_metrics(folder: str | os.PathLike, results: dict[str, dict[str, Any]]) -
     return path
 
 
+def write_per_image(
+    folder: str | os.PathLike, metric: str, split: str, values: tuple[np.ndarray, np.ndarray]
+) -> pathlib.Path:
+    """Writes a metric's value for each image, ``index,value`` by row, and returns the file's path."""
+    path = _per_image_path(folder, metric, split)
+    path.parent.mkdir(exist_ok=True)
+    rows = "".join(f"{index},{value:.6g}\n" for index, value in zip(*values, strict=True))
+    _write_beside(path, f"index,{metric}\n{rows}")
+    return path
+
+
+def read_per_image(folder: str | os.PathLike, metric: str, split: str) -> dict[int, float]:
+    """Returns what `write_per_image` wrote: image's index -> value.
+
+    Raises:
+      ValueError: if the run was not measured so.
+    """
+    path = _per_image_path(folder, metric, split)
+    try:
+        _, *rows = path.read_text().splitlines()
+    except OSError:
+        raise ValueError(
+            f"the run must have {metric} of each image of the split {split}, from tfzoo evaluate. Received: {folder}"
+        ) from None
+    return {int(index): float(value) for index, value in (row.split(",") for row in rows)}
+
+
+def _per_image_path(folder: str | os.PathLike, metric: str, split: str) -> pathlib.Path:
+    return pathlib.Path(folder) / "per_image" / f"{metric}_{split}.csv"
+
+
 def _write_json(path: pathlib.Path, values: dict[str, Any]) -> None:
+    _write_beside(path, json.dumps(values, indent=2) + "\n")
+
+
+def _write_beside(path: pathlib.Path, text: str) -> None:
     beside = path.with_name(f".{path.name}.new")
-    beside.write_text(json.dumps(values, indent=2) + "\n")
+    beside.write_text(text)
     beside.replace(path)
 
 

@@ -63,6 +63,11 @@ class AmortisedModel(LatentVariableModel):
         self.posterior_layer = GaussianPosterior(self.latent_dim, dtype=self.variable_dtype, name="posterior")
         self.posterior_layer.build((None, *features))
 
+    @property
+    def proposal_name(self) -> str:
+        """What importance sampling draws from, in words."""
+        return "q(z|x)"
+
     def posterior(self, x: TensorLike) -> tfd.Distribution:
         """Returns q(z|x), batch ``[B]``, event ``[D]``, for images ``[B, *event_shape]``.
 

@@ -113,6 +113,11 @@ class PhaseSpaceModel(AmortisedModel):
 
     # === Inference ===
 
+    @property
+    def proposal_name(self) -> str:
+        """What importance sampling draws from, in words."""
+        return f"q(z|x) and {self.num_steps} steps" if self.num_steps else super().proposal_name
+
     def posterior(self, x: TensorLike) -> tfd.Distribution:
         """Raises NotImplementedError: the density of z alone is an integral over the momentum.
 

@@ -1,0 +1,36 @@
+"""The verb `export`."""
+
+import pathlib
+
+import click
+
+from tfzoo import runs, verification
+from tfzoo.cli.group import RUN, say, verb
+from tfzoo.models.base import LatentVariableModel
+from tfzoo.progress import console
+
+__all__ = ["export_and_verify"]
+
+
+@verb("export", "tfzoo export runs/vae_mnist served/vae_mnist")
+@RUN
+@click.argument("path", metavar="DIR", type=click.Path(path_type=pathlib.Path))
+@click.option(
+    "--samples", default=100, show_default=True, type=click.IntRange(1), help="Behind the signature log_prob."
+)
+def _export(run: pathlib.Path, path: pathlib.Path, samples: int) -> None:
+    """Write a SavedModel, load it in a fresh process that imports TensorFlow only, and compare its numbers."""
+    _, model = runs.load(run)
+    export_and_verify(model, path, samples)
+
+
+def export_and_verify(model: LatentVariableModel, path: pathlib.Path, samples: int) -> None:
+    """Exports a model, checks the export in a fresh process, and says how well it agrees."""
+    model.export(path, num_samples=samples)
+    differences = verification.verify_export(model, path)
+    worst = max(differences, key=lambda name: differences[name])
+    console.print(
+        f"{'verified':>16}  {len(differences)} signatures in a fresh process; the largest relative difference is "
+        f"{differences[worst]:.1e} ({worst})"
+    )
+    say("SavedModel", path)

@@ -1,0 +1,90 @@
+"""The verbs that write pictures: `sample`, `reconstruct`, `interpolate`, `inpaint`."""
+
+import os
+import pathlib
+
+import click
+
+from tfzoo import gallery, runs
+from tfzoo.cli.group import RUN, SEED, say, verb
+
+_OUT = click.option("--out", type=click.Path(path_type=pathlib.Path), help="PNG to write [default: in the run folder].")
+_SPLIT = click.option("--split", default="test", show_default=True, type=click.Choice(["train", "validation", "test"]))
+_COUNT = click.option(
+    "--count", default=10, show_default=True, type=click.IntRange(1), help="Images, from the first on."
+)
+_INDEX = click.option("--index", "indices", multiple=True, type=click.IntRange(0), help="An image; may be repeated.")
+
+
+def _picture_path(run: pathlib.Path, out: pathlib.Path | None, name: str) -> pathlib.Path:
+    path = out or run / f"{name}.png"
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise ValueError(f"--out must be in a folder that can be written. Received: {path}")
+    return path
+
+
+@verb("sample", "tfzoo sample runs/vae_mnist --count 64 --seed 1")
+@RUN
+@click.option("--count", default=100, show_default=True, type=click.IntRange(1))
+@_OUT
+@SEED
+def _sample(run: pathlib.Path, count: int, out: pathlib.Path | None, seed: int) -> None:
+    """Draw new images from the prior as a PNG grid."""
+    path = _picture_path(run, out, "samples")
+    gallery.write_samples(*runs.load(run), path, count=count, seed=seed)
+    say("samples", path)
+
+
+@verb("reconstruct", "tfzoo reconstruct runs/vae_mnist --index 3 --index 14")
+@RUN
+@_SPLIT
+@_COUNT
+@_INDEX
+@_OUT
+@SEED
+def _reconstruct(
+    run: pathlib.Path, split: str, count: int, indices: tuple[int, ...], out: pathlib.Path | None, seed: int
+) -> None:
+    """Show images (above) and their reconstructions (below) as a PNG grid."""
+    path = _picture_path(run, out, "reconstructions")
+    config, model = runs.load(run)
+    images = gallery.some_images(config, split, count, indices)
+    gallery.write_reconstructions(config, model, path, images, seed=seed)
+    say("reconstructions", path)
+
+
+@verb("interpolate", "tfzoo interpolate runs/vae_mnist --points 12")
+@RUN
+@_SPLIT
+@_COUNT
+@click.option(
+    "--points", default=10, show_default=True, type=click.IntRange(2), help="Images in a row, with both ends."
+)
+@_OUT
+@SEED
+def _interpolate(run: pathlib.Path, split: str, count: int, points: int, out: pathlib.Path | None, seed: int) -> None:
+    """Walk between pairs of images in the latent space; a PNG grid with a pair in each row."""
+    path = _picture_path(run, out, "interpolations")
+    config, model = runs.load(run)
+    images = gallery.some_images(config, split, 2 * count)
+    gallery.write_interpolations(config, model, path, images, num_points=points, seed=seed)
+    say("interpolations", path)
+
+
+@verb("inpaint", "tfzoo inpaint runs/vae_mnist --hide bottom --completions 5")
+@RUN
+@_SPLIT
+@_COUNT
+@click.option("--hide", default="bottom", show_default=True, type=click.Choice(["bottom", "top", "left", "right"]))
+@click.option("--completions", default=4, show_default=True, type=click.IntRange(1), help="Of each image.")
+@_OUT
+@SEED
+def _inpaint(
+    run: pathlib.Path, split: str, count: int, hide: str, completions: int, out: pathlib.Path | None, seed: int
+) -> None:
+    """Complete images of which a half is hidden; rows: the image, what is seen of it, the completions."""
+    path = _picture_path(run, out, "inpaintings")
+    config, model = runs.load(run)
+    images = gallery.some_images(config, split, count)
+    gallery.write_inpaintings(config, model, path, images, hide=hide, completions=completions, seed=seed)
+    say("inpaintings", path)

@@ -1,0 +1,100 @@
+"""The verbs `evaluate` and `compare`."""
+
+import pathlib
+from typing import Any
+
+import click
+import rich.table
+
+from tfzoo import evaluation, runs
+from tfzoo.cli.group import RUN, SEED, say, verb
+from tfzoo.progress import bars, console
+
+__all__ = ["measure"]
+
+
+@verb("evaluate", "tfzoo evaluate runs/vae_mnist --metrics elbo,nll,mse --samples 1000")
+@RUN
+@click.option("--metrics", default="elbo,nll,mse", show_default=True, help=f"Of {', '.join(evaluation.METRICS)}.")
+@click.option("--samples", default=1000, show_default=True, type=click.IntRange(1), help="Importance samples an image.")
+@click.option("--generated", type=click.IntRange(2), help="Generated images [default: as many as the split has].")
+@click.option("--ais-images", default=20, show_default=True, type=click.IntRange(1), help="Images for the metric ais.")
+@click.option("--ais-steps", default=200, show_default=True, type=click.IntRange(1), help="Its temperatures.")
+@click.option("--ais-chains", default=8, show_default=True, type=click.IntRange(1), help="Its chains an image.")
+@click.option("--split", default="test", show_default=True, type=click.Choice(["train", "validation", "test", "all"]))
+@click.option("--images", type=click.IntRange(1), help="Only so many, chosen at random: the same ones for every run.")
+@click.option("--batch-size", default=100, show_default=True, type=click.IntRange(1))
+@SEED
+def _evaluate(
+    run: pathlib.Path, metrics: str, ais_images: int, ais_steps: int, ais_chains: int, **options: Any
+) -> None:
+    """Measure a run's model; writes metrics.json beside it."""
+    annealing = evaluation.Annealing(ais_images, ais_steps, ais_chains)
+    measure(run, [name.strip() for name in metrics.split(",") if name.strip()], annealing=annealing, **options)
+
+
+def measure(
+    run: pathlib.Path,
+    metrics: list[str],
+    *,
+    samples: int = 1000,
+    generated: int | None = None,
+    split: str = "test",
+    images: int | None = None,
+    batch_size: int = 100,
+    annealing: evaluation.Annealing | None = None,
+    seed: int = 0,
+) -> None:
+    """Measures a run's model on a split, prints a table, and adds to the run's metrics."""
+    config, model = runs.load(run)
+    dataset = runs.load_split(config, split, batch_size=batch_size, shuffle=False)
+    if images:
+        dataset = evaluation.subset(dataset, images, batch_size=batch_size)
+    with bars() as progress:
+        results = evaluation.evaluate(
+            model,
+            dataset,
+            metrics,
+            dataset_name=config.dataset,
+            value_range=config.value_range,
+            num_samples=samples,
+            num_generated=generated,
+            annealing=annealing or evaluation.Annealing(),
+            seed=seed,
+            progress=progress,
+        )
+    for name, values in results.items():
+        if "per_image" in values:
+            runs.write_per_image(run, name, split, values.pop("per_image"))
+    path = runs.add_metrics(run, {name: {**values, "split": split} for name, values in results.items()})
+    table = rich.table.Table("metric", "value", "standard error", "images", "how")
+    for name, values in results.items():
+        error = values.get("standard_error")
+        table.add_row(
+            name,
+            f"{values[name]:.4g}" if abs(values[name]) < 1 else f"{values[name]:.2f}",
+            f"{error:.2g}" if error is not None else "",
+            str(values.get("num_images", "")),
+            values["estimator"],
+        )
+    console.print(table)
+    say("metrics", path)
+
+
+@verb("compare", "tfzoo compare runs/langevin_vae_mnist runs/vae_mnist --metric nll")
+@RUN
+@click.argument("others", nargs=-1, required=True, type=click.Path(path_type=pathlib.Path))
+@click.option("--metric", default="nll", show_default=True, help="What `tfzoo evaluate` has measured of all of them.")
+@click.option("--split", default="test", show_default=True, type=click.Choice(["train", "validation", "test", "all"]))
+def _compare(run: pathlib.Path, others: tuple[pathlib.Path, ...], metric: str, split: str) -> None:
+    """Compare runs image by image: the mean difference RUN - OTHER, and its standard error.
+
+    Images differ far more than models do, so a difference of two means can be certain where the means are not. Only
+    images that both runs were measured on count.
+    """
+    first = runs.read_per_image(run, metric, split)
+    table = rich.table.Table("run", "other", f"{metric}, difference", "standard error", "images")
+    for other in others:
+        difference, error, count = evaluation.paired_difference(first, runs.read_per_image(other, metric, split))
+        table.add_row(str(run), str(other), f"{difference:+.4g}", f"{error:.2g}", str(count))
+    console.print(table)
