@@ -39,8 +39,8 @@ class LangevinVAE(PhaseSpaceModel):
         model = tfzoo.create_model("langevin_vae", event_shape=(60, 50, 50, 1))  # volumes
 
     Args:
-      damping: nu, from 0 (symplectic) on.
-      initial_temperature: T_0; None learns it, from 1 on. It is 1 with `annealed`.
+      damping: nu, from 0 (symplectic) on; None learns it, from 0.2 on.
+      initial_temperature: T_0; None learns it, from 1.5 on. It is 1 with `annealed`.
       noise: add the noise of Langevin dynamics of temperature 1 to the kicks; not with `annealed`, which refreshes the
         momentum.
       **kwargs: see `tfzoo.models.phase_space.PhaseSpaceModel`; `step_size_range` is (0.01, 0.5) here.
@@ -53,15 +53,15 @@ class LangevinVAE(PhaseSpaceModel):
         self,
         *,
         event_shape: tuple[int, ...],
-        damping: float = 0.01,
+        damping: float | None = 0.01,
         initial_temperature: float | None = 1.0,
         noise: bool = False,
         step_size_range: tuple[float, float] = (0.01, 0.5),
         **kwargs: Any,
     ) -> None:
         super().__init__(event_shape=event_shape, step_size_range=step_size_range, **kwargs)
-        if not 0 <= damping < float("inf"):
-            raise ValueError(f"damping must be a number from 0 on. Received: {damping}")
+        if damping is not None and not 0 <= damping < float("inf"):
+            raise ValueError(f"damping must be a number from 0 on, or None. Received: {damping}")
         if initial_temperature is not None and not 0 < initial_temperature < float("inf"):
             raise ValueError(f"initial_temperature must be positive, or None. Received: {initial_temperature}")
         if self.annealed and (noise or initial_temperature != 1.0):
@@ -73,8 +73,13 @@ class LangevinVAE(PhaseSpaceModel):
         self.initial_temperature = initial_temperature
         self.noise = noise
         if self.num_steps and initial_temperature is None:
-            self.temperature = ConstrainedVariable((), 1.0, dtype=self.variable_dtype, name="temperature")
+            self.temperature = ConstrainedVariable((), 1.5, dtype=self.variable_dtype, name="temperature")
+        if self.num_steps and damping is None:
+            self.friction = ConstrainedVariable((), 0.2, dtype=self.variable_dtype, name="damping")
         self.build()
+
+    def _damping(self) -> Tensor | float:
+        return self.friction.value() if self.num_steps and self.damping is None else self.damping or 0.0
 
     def _initial_temperature(self) -> Tensor:
         if not self.num_steps:
@@ -89,7 +94,7 @@ class LangevinVAE(PhaseSpaceModel):
             log_prob_fn,
             step_size=self._step_sizes(),
             num_steps=self.num_steps,
-            damping=self.damping,
+            damping=self._damping(),
             temperature=1.0 if self.noise and seed is not None else None,
             seed=seed,
             second_order=self.second_order,
@@ -100,7 +105,7 @@ class LangevinVAE(PhaseSpaceModel):
             state,
             log_prob_fn,
             step_size=step_size_at(self._step_sizes(), k),
-            damping=self.damping,
+            damping=self._damping(),
             second_order=self.second_order,
         )
 

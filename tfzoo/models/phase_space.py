@@ -46,6 +46,7 @@ class PhaseSpaceModel(AmortisedModel):
       learn_step_size: False keeps them at `step_size`.
       second_order: False leaves out how the gradients inside the steps depend on the weights and on z: cheaper, and no
         longer the gradient of the bound.
+      precondition: take the steps in units of the encoder's deviations, image by image: a mass of 1 / scale^2.
       annealed: the annealed bound.
       estimator: "sampled" (default) or "analytic_entropy"; the momentum's part is always sampled, which costs nothing
         and cancels most of its noise.
@@ -65,6 +66,7 @@ class PhaseSpaceModel(AmortisedModel):
         step_size_per_step: bool = False,
         learn_step_size: bool = True,
         second_order: bool = True,
+        precondition: bool = False,
         annealed: bool = False,
         estimator: str | None = None,
         **kwargs: Any,
@@ -78,6 +80,7 @@ class PhaseSpaceModel(AmortisedModel):
         self.step_size_per_step = step_size_per_step
         self.learn_step_size = learn_step_size
         self.second_order = second_order
+        self.precondition = precondition
         self.annealed = annealed
         self.diverged = keras.metrics.Mean(name="diverged")
         dtype = self.variable_dtype
@@ -164,14 +167,19 @@ class PhaseSpaceModel(AmortisedModel):
     ) -> dict[str, Tensor]:
         """Returns z_K, and the log weight without log p(x, z_K) - log q(z_0|x), for unit noise of the momentum."""
 
-        def log_prob_fn(z: Tensor) -> Tensor:
+        # Volumes in units of the encoder's deviations differ by a constant, which cancels between both ends.
+        loc, scale = (posterior.mean(), posterior.stddev()) if self.precondition else (0.0, 1.0)
+
+        def log_prob_fn(u: Tensor) -> Tensor:
+            z = loc + scale * u
             return self._log_likelihood(x, z) + self._log_prior(z)
 
+        z = (z - loc) / scale
         if self.annealed and self.num_steps:
             state = annealing.integrate(
                 z,
                 noise,
-                posterior.log_prob,
+                lambda u: posterior.log_prob(loc + scale * u),
                 log_prob_fn,
                 transition=self._step,
                 inverse_temperatures=self.inverse_temperatures.value(),
@@ -179,12 +187,12 @@ class PhaseSpaceModel(AmortisedModel):
                 persistence=self.persistence.value(),
                 seed=seed,
             )
-            return {"z": state.position, "log_weight": state.log_weight, "is_finite": state.is_finite}
+            return {"z": loc + scale * state.position, "log_weight": state.log_weight, "is_finite": state.is_finite}
         temperature = self._initial_temperature()
         state = self._integrate(log_prob_fn, z, tf.sqrt(temperature) * noise, seed)
         kinetic = 0.5 * tf.reduce_sum(tf.square(noise) - tf.square(state.momentum), axis=-1)
         log_weight = kinetic + 0.5 * self.latent_dim * tf.math.log(temperature) + state.log_det
-        return {"z": state.position, "log_weight": log_weight, "is_finite": state.is_finite}
+        return {"z": loc + scale * state.position, "log_weight": log_weight, "is_finite": state.is_finite}
 
     def _log_weights(self, x: Tensor, inference: dict[str, Tensor], training: bool = False) -> Tensor:
         log_weights = super()._log_weights(x, inference, training)
@@ -226,6 +234,7 @@ class PhaseSpaceModel(AmortisedModel):
             "step_size_per_step": self.step_size_per_step,
             "learn_step_size": self.learn_step_size,
             "second_order": self.second_order,
+            "precondition": self.precondition,
             "annealed": self.annealed,
         }
 
