@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from tfzoo.integrators.arguments import as_tensor
 from tfzoo.types import Tensor, TensorLike
 
 __all__ = ["State", "init", "keep_finite", "within_reach"]
@@ -39,12 +40,12 @@ def init(position: TensorLike, momentum: TensorLike) -> State:
       momentum: ``[..., D]``.
 
     Raises:
-      ValueError: if the shapes differ, or there is no dimension D.
+      ValueError: if the shapes or dtypes differ, or there is no dimension D.
     """
     position = tf.convert_to_tensor(position)
-    momentum = tf.convert_to_tensor(momentum, position.dtype)
     if not position.dtype.is_floating or position.shape.rank == 0:
         raise ValueError(f"position must be floating point [..., D]. Received: {position.dtype.name} {position.shape}")
+    momentum = as_tensor("momentum", momentum, position.dtype)
     if not position.shape.is_compatible_with(momentum.shape):
         raise ValueError(f"position and momentum must be of one shape. Received: {position.shape} and {momentum.shape}")
     sound = within_reach(position) & within_reach(momentum)
