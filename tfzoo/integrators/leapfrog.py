@@ -64,7 +64,7 @@ def quadratic_tempering(initial_temperature: TensorLike, num_steps: int) -> Tens
     """
     check_num_steps(num_steps)
     dtype = tf.as_dtype(getattr(initial_temperature, "dtype", tf.float32))
-    start = as_positive("initial_temperature", initial_temperature, dtype)
+    start = as_positive("initial_temperature", initial_temperature, dtype if dtype.is_floating else tf.float32)
     fractions = tf.range(num_steps + 1, dtype=start.dtype) / max(num_steps, 1)
     temperatures = start + (1.0 - start) * fractions**2
     return tf.sqrt(temperatures[1:] / temperatures[:-1])
@@ -88,8 +88,8 @@ def step(
       second_order: False treats gradients as constants when the result is differentiated.
 
     Raises:
-      ValueError: for a step size that is negative or of a wrong shape, a tempering that is not one positive number, or a
-        `log_prob_fn` that returns the wrong shape.
+      ValueError: for a step size that is negative or of a wrong shape, a tempering that is not one positive number, or
+        a `log_prob_fn` that returns the wrong shape.
     """
     t = as_step_sizes(step_size, state.position)
     alpha = as_positive("tempering", 1.0 if tempering is None else tempering, state.position.dtype)
@@ -160,10 +160,10 @@ def integrate(
 def _with_gradient(state: State, log_prob_fn: LogProbFn, second_order: bool) -> State:
     if state.gradient is not None:
         return state
-    # Chains that start beyond reach stand still; they are asked for their gradient at the origin.
-    position = tf.where(state.is_finite[..., tf.newaxis], state.position, tf.zeros_like(state.position))
-    _, gradient = value_and_gradient(log_prob_fn, position, second_order=second_order)
-    return state._replace(gradient=gradient)
+    value, gradient = value_and_gradient(log_prob_fn, state.position, second_order=second_order)
+    sound = tf.math.is_finite(value) & phase_space.within_reach(gradient)
+    gradient = tf.where(sound[..., tf.newaxis], gradient, tf.zeros_like(gradient))
+    return state._replace(gradient=gradient, is_finite=state.is_finite & sound)
 
 
 def _drift_and_kick(
@@ -173,8 +173,8 @@ def _drift_and_kick(
     end = position + t * momentum
     sound = phase_space.within_reach(end)
     end = tf.where(sound[..., tf.newaxis], end, position)
-    _, gradient = value_and_gradient(log_prob_fn, end, second_order=second_order)
-    return end, momentum + 0.5 * t * gradient, gradient, sound
+    value, gradient = value_and_gradient(log_prob_fn, end, second_order=second_order)
+    return end, momentum + 0.5 * t * gradient, gradient, sound & tf.math.is_finite(value)
 
 
 def _log_det(alpha: Tensor, position: Tensor) -> Tensor:
