@@ -14,16 +14,30 @@ if _keras.backend.backend() != "tensorflow":
         f"Received: {_keras.backend.backend()!r}"
     )
 
-from tfzoo import callbacks, data, distributions, metrics, models, networks, objectives, random, types
+from tfzoo import (
+    bijectors,
+    callbacks,
+    data,
+    distributions,
+    integrators,
+    metrics,
+    models,
+    networks,
+    objectives,
+    random,
+    types,
+)
 from tfzoo.registry import create_model, list_models, list_presets
 from tfzoo.version import __version__
 
 __all__ = [
     "__version__",
+    "bijectors",
     "callbacks",
     "create_model",
     "data",
     "distributions",
+    "integrators",
     "list_models",
     "list_presets",
     "metrics",

@@ -1,5 +1,8 @@
-"""Dynamics on batches of positions, as pure functions on NamedTuples: `init`, `step`, `integrate`."""
+"""Dynamics on batches of positions, as pure functions on NamedTuples: `init`, `step`, `integrate`.
 
-from tfzoo.integrators import annealing, leapfrog, quasi_symplectic
+`kernels` has them as `tfp.mcmc.TransitionKernel`s.
+"""
 
-__all__ = ["annealing", "leapfrog", "quasi_symplectic"]
+from tfzoo.integrators import annealing, kernels, leapfrog, quasi_symplectic
+
+__all__ = ["annealing", "kernels", "leapfrog", "quasi_symplectic"]

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tfzoo.integrators import phase_space
-from tfzoo.integrators.arguments import as_step_sizes, check_num_steps, step_size_at
+from tfzoo.integrators.arguments import as_positive, as_step_sizes, check_num_steps, step_size_at
 from tfzoo.math import repeat, value_and_gradient
 from tfzoo.types import LogProbFn, Tensor, TensorLike
 
@@ -56,10 +56,15 @@ def quadratic_tempering(initial_temperature: TensorLike, num_steps: int) -> Tens
     """Returns the factors alpha_1..alpha_K ``[num_steps]`` of T_k = T_0 + (1 - T_0) k^2 / K^2 ("fixed tempering").
 
     Args:
-      initial_temperature: T_0, a floating-point number or tensor ``[]``.
-      num_steps: K.
+      initial_temperature: T_0, a positive number or floating-point tensor ``[]``.
+      num_steps: K, from 0 on.
+
+    Raises:
+      ValueError: if they are not.
     """
-    start = tf.convert_to_tensor(initial_temperature)
+    check_num_steps(num_steps)
+    dtype = tf.as_dtype(getattr(initial_temperature, "dtype", tf.float32))
+    start = as_positive("initial_temperature", initial_temperature, dtype if dtype.is_floating else tf.float32)
     fractions = tf.range(num_steps + 1, dtype=start.dtype) / max(num_steps, 1)
     temperatures = start + (1.0 - start) * fractions**2
     return tf.sqrt(temperatures[1:] / temperatures[:-1])
@@ -83,13 +88,14 @@ def step(
       second_order: False treats gradients as constants when the result is differentiated.
 
     Raises:
-      ValueError: for a step size that is negative or of a wrong shape, or a `log_prob_fn` that returns the wrong shape.
+      ValueError: for a step size that is negative or of a wrong shape, a tempering that is not one positive number, or
+        a `log_prob_fn` that returns the wrong shape.
     """
     t = as_step_sizes(step_size, state.position)
+    alpha = as_positive("tempering", 1.0 if tempering is None else tempering, state.position.dtype)
     state = _with_gradient(state, log_prob_fn, second_order)
     position, momentum = state.position, state.momentum + 0.5 * t * state.gradient
     position, momentum, gradient, sound = _drift_and_kick(position, momentum, t, log_prob_fn, second_order)
-    alpha = tf.ones([], position.dtype) if tempering is None else tf.convert_to_tensor(tempering, position.dtype)
     return _keep_finite(state, position, alpha * momentum, _log_det(alpha, position), sound, gradient)
 
 
@@ -101,11 +107,11 @@ def inverse_step(
     tempering: TensorLike | None = None,
     second_order: bool = True,
 ) -> State:
-    """Returns the state before a step; arguments as `step`."""
+    """Returns the state before a step; arguments and errors as `step`."""
     t = as_step_sizes(step_size, state.position)
+    alpha = as_positive("tempering", 1.0 if tempering is None else tempering, state.position.dtype)
     state = _with_gradient(state, log_prob_fn, second_order)
     position = state.position
-    alpha = tf.ones([], position.dtype) if tempering is None else tf.convert_to_tensor(tempering, position.dtype)
     momentum = state.momentum / alpha - 0.5 * t * state.gradient
     position, momentum, gradient, sound = _drift_and_kick(position, momentum, -t, log_prob_fn, second_order)
     return _keep_finite(state, position, momentum, -_log_det(alpha, position), sound, gradient)
@@ -135,9 +141,7 @@ def integrate(
     """
     steps = as_step_sizes(step_size, state.position, check_num_steps(num_steps))
     if tempering is not None:
-        tempering = tf.convert_to_tensor(tempering, state.position.dtype)
-        if not tempering.shape.is_compatible_with([num_steps]):
-            raise ValueError(f"tempering must have one factor a step, [{num_steps}]. Received: {tempering.shape}")
+        tempering = as_positive("tempering", tempering, state.position.dtype, [num_steps])
     if not num_steps:
         return state
 
@@ -156,10 +160,10 @@ def integrate(
 def _with_gradient(state: State, log_prob_fn: LogProbFn, second_order: bool) -> State:
     if state.gradient is not None:
         return state
-    # Chains that start beyond reach stand still; they are asked for their gradient at the origin.
-    position = tf.where(state.is_finite[..., tf.newaxis], state.position, tf.zeros_like(state.position))
-    _, gradient = value_and_gradient(log_prob_fn, position, second_order=second_order)
-    return state._replace(gradient=gradient)
+    value, gradient = value_and_gradient(log_prob_fn, state.position, second_order=second_order)
+    sound = tf.math.is_finite(value) & phase_space.within_reach(gradient)
+    gradient = tf.where(sound[..., tf.newaxis], gradient, tf.zeros_like(gradient))
+    return state._replace(gradient=gradient, is_finite=state.is_finite & sound)
 
 
 def _drift_and_kick(
@@ -169,8 +173,8 @@ def _drift_and_kick(
     end = position + t * momentum
     sound = phase_space.within_reach(end)
     end = tf.where(sound[..., tf.newaxis], end, position)
-    _, gradient = value_and_gradient(log_prob_fn, end, second_order=second_order)
-    return end, momentum + 0.5 * t * gradient, gradient, sound
+    value, gradient = value_and_gradient(log_prob_fn, end, second_order=second_order)
+    return end, momentum + 0.5 * t * gradient, gradient, sound & tf.math.is_finite(value)
 
 
 def _log_det(alpha: Tensor, position: Tensor) -> Tensor:

@@ -1,15 +1,17 @@
 """States of dynamics with a momentum, and what becomes of chains that diverge.
 
 A chain diverges where a step would take it to a position or a momentum that is not finite, or so far away that the
-squares of the numbers on the way to its log density overflow. It is stopped at its last sound state and marked; the
-log density is never asked for at a place beyond. So a diverged chain has finite numbers, and its gradients too, which
-a batch of chains that share weights needs: a mask cannot take a NaN out of a sum of gradients.
+squares of the numbers on the way to its log density overflow, or where it is asked for a log density that is not
+finite. It is stopped at its last sound state and marked; the log density is never asked for at a place beyond reach.
+So a diverged chain has finite numbers. Where it left by too large a step, its gradients are finite too, which a batch
+of chains that share weights needs: a mask cannot take a NaN out of a sum of gradients.
 """
 
 from typing import NamedTuple
 
 import tensorflow as tf
 
+from tfzoo.integrators.arguments import as_tensor
 from tfzoo.types import Tensor, TensorLike
 
 __all__ = ["State", "init", "keep_finite", "within_reach"]
@@ -32,22 +34,24 @@ class State(NamedTuple):
 
 
 def init(position: TensorLike, momentum: TensorLike) -> State:
-    """Returns the state before the first step.
+    """Returns the state before the first step; chains that start beyond reach are marked, and rest at the origin.
 
     Args:
       position: ``[..., D]``, floating point.
       momentum: ``[..., D]``.
 
     Raises:
-      ValueError: if the shapes differ, or there is no dimension D.
+      ValueError: if the shapes or dtypes differ, or there is no dimension D.
     """
     position = tf.convert_to_tensor(position)
-    momentum = tf.convert_to_tensor(momentum, position.dtype)
     if not position.dtype.is_floating or position.shape.rank == 0:
         raise ValueError(f"position must be floating point [..., D]. Received: {position.dtype.name} {position.shape}")
+    momentum = as_tensor("momentum", momentum, position.dtype)
     if not position.shape.is_compatible_with(momentum.shape):
         raise ValueError(f"position and momentum must be of one shape. Received: {position.shape} and {momentum.shape}")
     sound = within_reach(position) & within_reach(momentum)
+    origin = tf.zeros_like(position)  # where chains rest that start beyond reach
+    position, momentum = (tf.where(sound[..., tf.newaxis], vector, origin) for vector in (position, momentum))
     return State(position, momentum, tf.zeros_like(position[..., 0]), sound)
 
 

@@ -68,7 +68,8 @@ def step(
     sound = within_reach(middle)
     # A chain that would diverge is asked for its gradient where it stands.
     middle = tf.where(sound[..., tf.newaxis], middle, state.position)
-    _, gradient = value_and_gradient(log_prob_fn, middle, second_order=second_order)
+    value, gradient = value_and_gradient(log_prob_fn, middle, second_order=second_order)
+    sound &= tf.math.is_finite(value)
     kicked = damped + t * gradient
     if temperature is not None:
         if seed is None:
@@ -96,7 +97,8 @@ def inverse_step(
     middle = state.position - 0.5 * t * kicked
     sound = within_reach(middle)
     middle = tf.where(sound[..., tf.newaxis], middle, state.position)
-    _, gradient = value_and_gradient(log_prob_fn, middle, second_order=second_order)
+    value, gradient = value_and_gradient(log_prob_fn, middle, second_order=second_order)
+    sound &= tf.math.is_finite(value)
     damped = kicked - t * gradient
     return keep_finite(state, middle - 0.5 * t * damped, damped / decay, -_log_det(t, nu, state.position), sound)
 
