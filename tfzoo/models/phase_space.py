@@ -166,7 +166,6 @@ class PhaseSpaceModel(AmortisedModel):
         self, x: Tensor, posterior: tfd.Distribution, z: Tensor, noise: Tensor, seed: Tensor | None
     ) -> dict[str, Tensor]:
         """Returns z_K, and the log weight without log p(x, z_K) - log q(z_0|x), for unit noise of the momentum."""
-
         # Volumes in units of the encoder's deviations differ by a constant, which cancels between both ends.
         loc, scale = (posterior.mean(), posterior.stddev()) if self.precondition else (0.0, 1.0)
 
