@@ -57,13 +57,18 @@ def init(position: TensorLike, momentum: TensorLike) -> State:
 
 def within_reach(vector: Tensor) -> Tensor:
     """Returns whether all numbers of ``[..., D]`` are small enough to compute with, ``[...]``; False for NaN."""
+    return _all_small(tf.abs(vector))
+
+
+def _all_small(magnitude: Tensor) -> Tensor:
     # The fourth root: a square of a square does not overflow. 4e9 in float32.
-    return tf.reduce_all(tf.abs(vector) < vector.dtype.max**0.25, axis=-1)
+    return tf.reduce_all(magnitude < magnitude.dtype.max**0.25, axis=-1)
 
 
 def keep_finite(old: State, position: Tensor, momentum: Tensor, log_det: Tensor, sound: Tensor) -> State:
     """Returns the state after a step where it is `sound` ``[...]`` and finite, and the old one elsewhere."""
-    going = old.is_finite & sound & within_reach(position) & within_reach(momentum)
+    # Both at once, since this is done at every step; a NaN of either stays one.
+    going = old.is_finite & sound & _all_small(tf.maximum(tf.abs(position), tf.abs(momentum)))
     return State(
         tf.where(going[..., tf.newaxis], position, old.position),
         tf.where(going[..., tf.newaxis], momentum, old.momentum),

@@ -24,6 +24,8 @@ References:
     SIAM J. Numer. Anal. 39 (2002)
 """
 
+from typing import NamedTuple
+
 import tensorflow as tf
 
 from tfzoo import random
@@ -61,24 +63,8 @@ def step(
         returns the wrong shape, or noise without a seed.
     """
     t = as_step_sizes(step_size, state.position)
-    nu = as_non_negative("damping", damping, state.position.dtype)
-    decay = tf.exp(-0.5 * nu * t)
-    damped = decay * state.momentum
-    middle = state.position + 0.5 * t * damped
-    sound = within_reach(middle)
-    # A chain that would diverge is asked for its gradient where it stands.
-    middle = tf.where(sound[..., tf.newaxis], middle, state.position)
-    value, gradient = value_and_gradient(log_prob_fn, middle, second_order=second_order)
-    sound &= tf.math.is_finite(value)
-    kicked = damped + t * gradient
-    if temperature is not None:
-        if seed is None:
-            raise ValueError("seed must be given where there is noise. Received: None")
-        heat = as_non_negative("temperature", temperature, state.position.dtype)
-        noise = random.normal(tf.shape(middle), random.as_seed(seed), middle.dtype)
-        # For vector step sizes too, each dimension for itself.
-        kicked += tf.sqrt(2.0 * nu * heat * t) * tf.ensure_shape(noise, middle.shape)
-    return keep_finite(state, middle + 0.5 * t * kicked, decay * kicked, _log_det(t, nu, state.position), sound)
+    factors = _factors(t, damping, temperature, state.position)
+    return _step(state, log_prob_fn, factors, seed, second_order)
 
 
 def inverse_step(
@@ -90,17 +76,12 @@ def inverse_step(
     second_order: bool = True,
 ) -> State:
     """Returns the state before a step without noise; arguments as `step`."""
-    t = as_step_sizes(step_size, state.position)
-    nu = as_non_negative("damping", damping, state.position.dtype)
-    decay = tf.exp(-0.5 * nu * t)
-    kicked = state.momentum / decay
-    middle = state.position - 0.5 * t * kicked
-    sound = within_reach(middle)
-    middle = tf.where(sound[..., tf.newaxis], middle, state.position)
-    value, gradient = value_and_gradient(log_prob_fn, middle, second_order=second_order)
-    sound &= tf.math.is_finite(value)
-    damped = kicked - t * gradient
-    return keep_finite(state, middle - 0.5 * t * damped, damped / decay, -_log_det(t, nu, state.position), sound)
+    f = _factors(as_step_sizes(step_size, state.position), damping, None, state.position)
+    kicked = state.momentum / f.decay
+    middle = state.position - f.half_step * kicked
+    gradient, middle, sound = _gradient(state, log_prob_fn, middle, second_order)
+    damped = kicked - f.step * gradient
+    return keep_finite(state, middle - f.half_step * damped, damped / f.decay, -f.log_det, sound)
 
 
 def integrate(
@@ -133,20 +114,57 @@ def integrate(
     if temperature is not None and seed is not None:
         seed = random.as_seed(seed)
 
+    def factors_of(t: Tensor) -> _Factors:
+        return _factors(t, damping, temperature, state.position)
+
+    # What does not change from step to step is not computed anew in each.
+    constant = factors_of(steps) if steps.shape.rank < 2 else None
+
     def body(k: Tensor, state: State) -> State:
-        return step(
-            state,
-            log_prob_fn,
-            step_size=step_size_at(steps, k),
-            damping=damping,
-            temperature=temperature,
-            seed=random.fold_in(seed, k) if temperature is not None and seed is not None else None,
-            second_order=second_order,
-        )
+        factors = factors_of(step_size_at(steps, k)) if constant is None else constant
+        noise_seed = random.fold_in(seed, k) if factors.heat is not None and seed is not None else None
+        return _step(state, log_prob_fn, factors, noise_seed, second_order)
 
     return repeat(body, state, num_steps)
 
 
-def _log_det(t: Tensor, nu: Tensor, position: Tensor) -> Tensor:
-    """Returns -nu sum_j t_j, ``[]``."""
-    return -nu * tf.reduce_sum(t * tf.ones([tf.shape(position)[-1]], position.dtype))
+class _Factors(NamedTuple):
+    step: Tensor
+    half_step: Tensor
+    decay: Tensor  # of the momentum in half a step
+    log_det: Tensor  # []
+    heat: Tensor | None  # deviation of the noise in a kick
+
+
+def _factors(t: Tensor, damping: TensorLike, temperature: TensorLike | None, position: Tensor) -> _Factors:
+    nu = as_non_negative("damping", damping, position.dtype)
+    heat = None
+    if temperature is not None:
+        # For vector step sizes too, each dimension for itself.
+        heat = tf.sqrt(2.0 * nu * as_non_negative("temperature", temperature, position.dtype) * t)
+    log_det = -nu * tf.reduce_sum(t * tf.ones([tf.shape(position)[-1]], position.dtype))
+    return _Factors(t, 0.5 * t, tf.exp(-0.5 * nu * t), log_det, heat)
+
+
+def _step(state: State, log_prob_fn: LogProbFn, f: _Factors, seed: Seed, second_order: bool) -> State:
+    damped = f.decay * state.momentum
+    middle = state.position + f.half_step * damped
+    gradient, middle, sound = _gradient(state, log_prob_fn, middle, second_order)
+    kicked = damped + f.step * gradient
+    if f.heat is not None:
+        if seed is None:
+            raise ValueError("seed must be given where there is noise. Received: None")
+        noise = random.normal(tf.shape(middle), random.as_seed(seed), middle.dtype)
+        kicked += f.heat * tf.ensure_shape(noise, middle.shape)
+    return keep_finite(state, middle + f.half_step * kicked, f.decay * kicked, f.log_det, sound)
+
+
+def _gradient(
+    state: State, log_prob_fn: LogProbFn, middle: Tensor, second_order: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns the gradient in the middle of a step, the middle, and which chains are sound there, ``[...]``."""
+    sound = within_reach(middle)
+    # A chain that would diverge is asked for its gradient where it stands.
+    middle = tf.where(sound[..., tf.newaxis], middle, state.position)
+    value, gradient = value_and_gradient(log_prob_fn, middle, second_order=second_order)
+    return gradient, middle, sound & tf.math.is_finite(value)

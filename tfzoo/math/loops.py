@@ -28,5 +28,4 @@ def repeat(body: Callable[[Tensor, Any], Any], state: Any, num_steps: int) -> An
         lambda k, state: (k + 1, body(k, state)),
         (tf.constant(0), state),
         maximum_iterations=num_steps,
-        parallel_iterations=1,
     )[1]
