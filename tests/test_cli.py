@@ -84,13 +84,19 @@ def test_compare_pairs_images(trained: pathlib.Path, tmp_path: pathlib.Path, cap
     _, *rows = (trained / "per_image" / "mse_test.csv").read_text().splitlines()
     lower = [f"{index},{float(value) - 0.25}" for index, value in (row.split(",") for row in rows[:12])]
     (other / "per_image" / "mse_test.csv").write_text("\n".join(["index,mse", *lower]) + "\n")
+    for name in ("config.json", "metrics.json"):
+        (other / name).write_text((trained / name).read_text())
     capsys.readouterr()
     assert run("compare", str(trained), str(other), "--metric", "mse") == 0
     printed = capsys.readouterr().out
     assert "+0.25" in printed
     assert "12" in printed
-    assert run("compare", str(trained), str(tmp_path), "--metric", "mse") == 1
-    assert capsys.readouterr().err.startswith("Error: the run must have mse of each image")
+    assert run("compare", str(trained), str(other), "--metric", "fid") == 1
+    assert capsys.readouterr().err.startswith("Error: the run must have fid of each image")
+    config = json.loads((trained / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps({**config, "dataset": "mnist"}))
+    assert run("compare", str(trained), str(other), "--metric", "mse") == 1
+    assert capsys.readouterr().err.startswith("Error: runs must be measured on the same data. Received: ")
 
 
 def test_evaluate_scores_samples_and_codes(trained: pathlib.Path) -> None:

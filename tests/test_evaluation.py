@@ -119,5 +119,16 @@ def test_paired_differences_count_shared_images_only() -> None:
     difference, error, count = evaluation.paired_difference(first, second)
     assert (difference, count) == (1.0, 3)
     assert error == pytest.approx(np.std([1.0, 3.0, -1.0], ddof=1) / np.sqrt(3))
+    lost = {**second, 4: -np.inf}
+    assert evaluation.paired_difference(first, lost) == (0.0, 1.0, 2)
     with pytest.raises(ValueError, match="Received: 1 in common"):
         evaluation.paired_difference({1: 0.0, 2: 0.0}, {2: 1.0, 3: 1.0})
+
+
+def test_images_whose_chains_all_diverge_are_counted_and_left_out(dataset) -> None:
+    model = tfzoo.create_model(
+        "langevin_vae", event_shape=(6,), latent_dim=2, likelihood="gaussian", scale=1e-2, num_steps=60, step_size=0.3
+    )
+    report = evaluation.evaluate(model, dataset, ["elbo"], seed=3)["elbo"]
+    assert 0 < report["num_diverged_images"] <= 30
+    assert report["num_diverged_images"] + report["num_images"] == 30

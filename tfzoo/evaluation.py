@@ -4,6 +4,7 @@ Likelihoods and bounds are in nats an example, means over test images; `standard
 ``standard deviation / sqrt(number of images)``.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -32,7 +33,7 @@ class Annealing(NamedTuple):
     """How much work "ais" does: every chain takes about a dozen gradients a step, five times over.
 
     Attributes:
-      num_images: the first so many of the data set, and as many simulated ones.
+      num_images: so many of the data set, chosen at random, and as many simulated ones.
       num_steps: temperatures.
       num_chains: independent chains an image.
     """
@@ -216,7 +217,8 @@ class _Session:
 
     def ais(self) -> dict[str, Any]:
         settings = self.annealing
-        images = next(iter(self.dataset.unbatch().batch(min(settings.num_images, self.num_images))))["image"]
+        count = min(settings.num_images, self.num_images)
+        images = next(iter(subset(self.dataset, count, batch_size=count)))["image"]
         z_seed, x_seed, real_seed, simulated_seed = random.split(self.seed, 4)
         # The certificate: the same chains on data whose exact posterior sample is known.
         z = self.model.prior().sample(len(images), seed=z_seed)
@@ -249,12 +251,16 @@ class _Session:
 
 
 def _mean(values: np.ndarray) -> float:
-    return float(np.mean(values, dtype=np.float64))
+    """Returns the mean of what is finite: an image whose chains all diverge has no bound."""
+    finite = values[np.isfinite(values)]
+    return float(np.mean(finite, dtype=np.float64)) if len(finite) else math.nan
 
 
 def _error(values: np.ndarray) -> dict[str, Any]:
-    deviation = np.std(values, ddof=1, dtype=np.float64) if len(values) > 1 else np.nan
-    return {"standard_error": float(deviation / np.sqrt(len(values))), "num_images": len(values)}
+    finite = values[np.isfinite(values)]
+    deviation = np.std(finite, ddof=1, dtype=np.float64) if len(finite) > 1 else math.nan
+    result = {"standard_error": float(deviation / math.sqrt(max(len(finite), 1))), "num_images": len(finite)}
+    return result | ({"num_diverged_images": len(values) - len(finite)} if len(finite) < len(values) else {})
 
 
 def subset(dataset: tf.data.Dataset, count: int, *, batch_size: int) -> tf.data.Dataset:
@@ -285,7 +291,7 @@ def paired_difference(first: dict[int, float], second: dict[int, float]) -> tupl
     Raises:
       ValueError: if they share no two images.
     """
-    shared = sorted(first.keys() & second.keys())
+    shared = sorted(i for i in first.keys() & second.keys() if math.isfinite(first[i]) and math.isfinite(second[i]))
     if len(shared) < 2:
         raise ValueError(f"both runs must be measured on the same images. Received: {len(shared)} in common")
     differences = np.array([first[index] - second[index] for index in shared])

@@ -51,6 +51,10 @@ class Preset:
 # Networks, optimiser and batch as Caterini et al. 2018 (their code); 2,000 epochs is their limit before early stopping.
 _HVAE_TRAINING: dict[str, Any] = {"optimizer": "Adamax", "learning_rate": 5e-4, "batch_size": 100, "epochs": 2000}
 
+# Damping and first temperature learned. With the paper's damping of 0.01 the flow keeps its energy, and with it the
+# divergence of the encoder from the posterior: only what cools tightens the bound.
+_COOLED: dict[str, Any] = {"damping": None, "initial_temperature": None}
+
 # Grey values with a learned scale: at 8x8 pixels a binarised digit is mostly noise.
 _DIGITS_TRAINING: dict[str, Any] = {"optimizer": "Adam", "learning_rate": 4e-3, "batch_size": 50, "epochs": 60}
 
@@ -103,7 +107,7 @@ PRESETS: dict[str, Preset] = {
         model="langevin_vae",
         dataset="mnist",
         event_shape=(28, 28, 1),
-        model_options=_frozen(latent_dim=64, num_steps=5),
+        model_options=_frozen(latent_dim=64, num_steps=5, **_COOLED),
         data_options=_frozen(binarize="dynamic"),
         **_HVAE_TRAINING,
         reported=_frozen(nll=82.40, elbo=-84.81, inception_score=7.76, source="arXiv:2009.01675 table 1"),
@@ -121,7 +125,7 @@ PRESETS: dict[str, Preset] = {
         model="langevin_vae",
         dataset="fashion_mnist",
         event_shape=(28, 28, 1),
-        model_options=_frozen(latent_dim=64, num_steps=5),
+        model_options=_frozen(latent_dim=64, num_steps=5, **_COOLED),
         data_options=_frozen(binarize="dynamic"),
         **_HVAE_TRAINING,
     ),
@@ -129,7 +133,7 @@ PRESETS: dict[str, Preset] = {
         model="langevin_vae",
         dataset="spiral_tubes",
         event_shape=(60, 50, 50, 1),
-        model_options=_frozen(latent_dim=64, num_steps=5),
+        model_options=_frozen(latent_dim=64, num_steps=5, **_COOLED),
         data_options=_frozen(),
         **{**_HVAE_TRAINING, "batch_size": 10},
         reported=_frozen(elbo=-85135.24, nll=83159.44, source="arXiv:2009.01675 table 2, on 1,080 private CT volumes"),

@@ -26,7 +26,20 @@ from tfzoo.models.base import LatentVariableModel
 from tfzoo.presets import PRESETS
 from tfzoo.version import __version__
 
-__all__ = ["RunConfig", "add_metrics", "load", "load_split", "read_per_image", "train", "write_per_image"]
+__all__ = [
+    "RunConfig",
+    "add_metrics",
+    "check_comparable",
+    "load",
+    "load_split",
+    "read_per_image",
+    "train",
+    "write_per_image",
+]
+
+
+# Data options on which the shape of an example depends.
+_SHAPING = ("image_size", "spacing", "volume_shape")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,13 +118,14 @@ class RunConfig:
 
     def data_info(self) -> data.DatasetInfo:
         """The facts of the data set, as the options make them."""
-        shaping = ("image_size", "spacing", "volume_shape")
-        return data.info(self.dataset, **{name: self.data_options.get(name) for name in shaping})
+        return data.info(self.dataset, **{name: self.data_options.get(name) for name in _SHAPING})
 
     def create_model(self) -> LatentVariableModel:
         """Returns the compiled model, made under the strategy asked for."""
         options = dict(self.model_options)
-        if self.name not in PRESETS:
+        preset = PRESETS.get(self.name)
+        reshaped = preset is not None and any(self.data_options.get(name) for name in _SHAPING)
+        if preset is None or preset.dataset != self.dataset or reshaped:
             options.setdefault("event_shape", self.data_info().event_shape)
         if self.mixed_precision:
             options["dtype"] = "mixed_float16"
@@ -126,12 +140,23 @@ class RunConfig:
 def load_split(
     config: RunConfig, split: str, *, batch_size: int | None = None, shuffle: bool | None = None
 ) -> tf.data.Dataset:
-    """Returns a split of the run's data; all but the training split are binarised once, where the run binarises."""
+    """Returns a split of the run's data.
+
+    All but the training split are binarised once, where the run binarises, and in the same way for every run: what is
+    measured on them can be compared.
+    """
     options = dict(config.data_options)
     if split != "train" and options.get("binarize") == "dynamic":
         options["binarize"] = "static"
     batch_size = batch_size or config.batch_size
-    return data.load(config.dataset, split, batch_size=batch_size, shuffle=shuffle, seed=config.seed, **options)
+    return data.load(
+        config.dataset,
+        split,
+        batch_size=batch_size,
+        shuffle=shuffle,
+        seed=config.seed if split == "train" else 0,
+        **options,
+    )
 
 
 def load(folder: str | os.PathLike) -> tuple[RunConfig, LatentVariableModel]:
@@ -222,9 +247,13 @@ def train(
 def add_metrics(folder: str | os.PathLike, results: dict[str, dict[str, Any]]) -> pathlib.Path:
     """Adds results to a run's metrics.json, in place of earlier ones of the same name, and returns its path."""
     path = pathlib.Path(folder) / "metrics.json"
-    report = json.loads(path.read_text()) if path.exists() else {}
-    _write_json(path, {**report, **results})
+    _write_json(path, {**_read_metrics(folder), **results})
     return path
+
+
+def _read_metrics(folder: str | os.PathLike) -> dict[str, Any]:
+    path = pathlib.Path(folder) / "metrics.json"
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def write_per_image(
@@ -233,7 +262,7 @@ def write_per_image(
     """Writes a metric's value for each image, ``index,value`` by row, and returns the file's path."""
     path = _per_image_path(folder, metric, split)
     path.parent.mkdir(exist_ok=True)
-    rows = "".join(f"{index},{value:.6g}\n" for index, value in zip(*values, strict=True))
+    rows = "".join(f"{index},{value:.9g}\n" for index, value in zip(*values, strict=True))
     _write_beside(path, f"index,{metric}\n{rows}")
     return path
 
@@ -252,6 +281,18 @@ def read_per_image(folder: str | os.PathLike, metric: str, split: str) -> dict[i
             f"the run must have {metric} of each image of the split {split}, from tfzoo evaluate. Received: {folder}"
         ) from None
     return {int(index): float(value) for index, value in (row.split(",") for row in rows)}
+
+
+def check_comparable(folder: str | os.PathLike, other: str | os.PathLike, metric: str) -> None:
+    """Raises ValueError where two runs' values of a metric are not of the same images, or not measured alike."""
+    configs = [_read_config(pathlib.Path(each)) for each in (folder, other)]
+    for name, values in {
+        "data": [{**config.data_options, "of": config.dataset} for config in configs],
+        "samples": [{"number": _read_metrics(each).get(metric, {}).get("num_samples")} for each in (folder, other)],
+    }.items():
+        ours, theirs = ({key: value for key, value in each.items() if key != "data_dir"} for each in values)
+        if ours != theirs:
+            raise ValueError(f"runs must be measured on the same {name}. Received: {ours} and {theirs}")
 
 
 def _per_image_path(folder: str | os.PathLike, metric: str, split: str) -> pathlib.Path:

@@ -95,6 +95,7 @@ def _compare(run: pathlib.Path, others: tuple[pathlib.Path, ...], metric: str, s
     first = runs.read_per_image(run, metric, split)
     table = rich.table.Table("run", "other", f"{metric}, difference", "standard error", "images")
     for other in others:
+        runs.check_comparable(run, other, metric)
         difference, error, count = evaluation.paired_difference(first, runs.read_per_image(other, metric, split))
         table.add_row(str(run), str(other), f"{difference:+.4g}", f"{error:.2g}", str(count))
     console.print(table)

@@ -24,8 +24,9 @@ import tensorflow as tf
 
 from tfzoo import random
 from tfzoo.integrators import phase_space
+from tfzoo.integrators.arguments import as_non_negative, check_num_steps
 from tfzoo.math import repeat
-from tfzoo.types import LogProbFn, Tensor
+from tfzoo.types import LogProbFn, Seed, Tensor, TensorLike
 
 __all__ = ["State", "integrate"]
 
@@ -47,16 +48,16 @@ class State(NamedTuple):
 
 
 def integrate(
-    position: Tensor,
-    momentum: Tensor,
+    position: TensorLike,
+    momentum: TensorLike,
     initial_log_prob_fn: LogProbFn,
     log_prob_fn: LogProbFn,
     *,
     transition: Callable[[phase_space.State, LogProbFn, Tensor], phase_space.State],
-    inverse_temperatures: Tensor,
+    inverse_temperatures: TensorLike,
     num_steps: int,
-    persistence: Tensor,
-    seed: Tensor | None,
+    persistence: TensorLike,
+    seed: Seed,
 ) -> State:
     """Returns the chains after `num_steps` refreshments and steps, in one loop.
 
@@ -65,13 +66,28 @@ def integrate(
       momentum: samples of N(0, I), ``[..., D]``.
       initial_log_prob_fn: log q, positions ``[..., D]`` to ``[...]``.
       log_prob_fn: log p(x, .), likewise.
-      transition: of a state (its `log_det` is 0), a target's log density, and k, int32 ``[]``: one deterministic step.
+      transition: of a state (its `log_det` is 0), a target's log density, and k, int32 ``[]``: one deterministic step
+        to a state, such as `tfzoo.integrators.quasi_symplectic.step`'s.
       inverse_temperatures: b_1..b_K, ``[num_steps]``.
       num_steps: K.
       persistence: eta in [0, 1], ``[]``.
-      seed: ``[2]`` or ``[B, 2]``; None leaves out the noise, for a code that is a function of the image.
+      seed: an int, a pair, or one pair per example ``[B, 2]``; None leaves out the noise, for a code that is a function
+        of the image.
+
+    Raises:
+      ValueError: for a number that is out of its range, or another shape.
     """
-    keep, renew = persistence, tf.sqrt(1.0 - tf.square(persistence))
+    start = phase_space.init(position, momentum)
+    position, dtype = start.position, start.position.dtype
+    inverse_temperatures = as_non_negative(
+        "inverse_temperatures", inverse_temperatures, dtype, [check_num_steps(num_steps)]
+    )
+    keep = as_non_negative("persistence", persistence, dtype)
+    known = tf.get_static_value(keep)
+    if known is not None and known > 1:
+        raise ValueError(f"persistence must be at most 1. Received: {known}")
+    renew = tf.sqrt(1.0 - tf.square(keep))
+    seed = None if seed is None else random.as_seed(seed)
 
     def body(k: Tensor, state: State) -> State:
         refreshed = keep * state.momentum
@@ -83,10 +99,9 @@ def integrate(
         def target(z: Tensor) -> Tensor:
             return (1.0 - b) * initial_log_prob_fn(z) + b * log_prob_fn(z)
 
-        start = phase_space.init(state.position, refreshed)
-        end = transition(start._replace(is_finite=state.is_finite), target, k)
+        begin = phase_space.init(state.position, refreshed)
+        end = transition(begin._replace(is_finite=begin.is_finite & state.is_finite), target, k)
         gain = 0.5 * tf.reduce_sum(tf.square(refreshed) - tf.square(end.momentum), axis=-1) + end.log_det
         return State(end.position, end.momentum, state.log_weight + gain, end.is_finite)
 
-    start = phase_space.init(position, momentum)
-    return repeat(body, State(position, momentum, start.log_det, start.is_finite), num_steps)
+    return repeat(body, State(*start), num_steps)

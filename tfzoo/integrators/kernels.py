@@ -144,7 +144,8 @@ class QuasiSymplecticLangevin(tfp.mcmc.TransitionKernel):
           ValueError: as `tfzoo.integrators.quasi_symplectic.step`.
         """
         seed = _as_seed(seed)
-        start = quasi_symplectic.init(_as_position(current_state), previous_kernel_results.momentum)
+        current = _as_position(current_state)
+        start = quasi_symplectic.init(current, previous_kernel_results.momentum)
         end = quasi_symplectic.step(
             start._replace(is_finite=start.is_finite & previous_kernel_results.is_finite),
             self._parameters["target_log_prob_fn"],
@@ -154,7 +155,8 @@ class QuasiSymplecticLangevin(tfp.mcmc.TransitionKernel):
             seed=seed,
         )
         results = previous_kernel_results._replace(momentum=end.momentum, is_finite=end.is_finite, seed=seed)
-        return end.position, results
+        # A chain that starts beyond reach stands where it is, not where the integrator lets it rest.
+        return tf.where(end.is_finite[..., tf.newaxis], end.position, current), results
 
 
 class GeneralizedHamiltonianMonteCarlo(tfp.mcmc.TransitionKernel):

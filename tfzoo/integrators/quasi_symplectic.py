@@ -141,7 +141,10 @@ def _factors(t: Tensor, damping: TensorLike, temperature: TensorLike | None, pos
     heat = None
     if temperature is not None:
         # For vector step sizes too, each dimension for itself.
-        heat = tf.sqrt(2.0 * nu * as_non_negative("temperature", temperature, position.dtype) * t)
+        variance = 2.0 * nu * as_non_negative("temperature", temperature, position.dtype) * t
+        # A root of 0 without its infinite derivative.
+        positive = variance > 0
+        heat = tf.where(positive, tf.sqrt(tf.where(positive, variance, tf.ones_like(variance))), 0.0)
     log_det = -nu * tf.reduce_sum(t * tf.ones([tf.shape(position)[-1]], position.dtype))
     return _Factors(t, 0.5 * t, tf.exp(-0.5 * nu * t), log_det, heat)
 

@@ -98,15 +98,14 @@ class AmortisedModel(LatentVariableModel):
     ) -> dict[str, Tensor]:
         """Returns "z" ``[S, B, D]`` and "kl" ``[S, B]`` for images and the encoder's distribution."""
         z = random.sample(posterior, num_samples, seed)
-        if estimator == "analytic_kl":
-            kl = tf.broadcast_to(tfd.kl_divergence(posterior, self.prior()), tf.shape(z)[:-1])
-        else:
-            kl = self._log_density(posterior, z, estimator) - self._log_prior(z)
-        return {"z": z, "kl": kl}
+        return {"z": z, "kl": self._kl(posterior, z, estimator)}
 
-    def _log_density(self, posterior: tfd.Distribution, z: Tensor, estimator: str) -> Tensor:
-        """Returns log q(z|x) ``[S, B]`` at the encoder's samples, or its mean."""
-        return -posterior.entropy() if estimator == "analytic_entropy" else posterior.log_prob(z)
+    def _kl(self, posterior: tfd.Distribution, z: Tensor, estimator: str) -> Tensor:
+        """Returns the estimate of KL(q || p) ``[S, B]`` from the encoder's samples ``[S, B, D]``."""
+        if estimator == "analytic_kl":
+            return tf.broadcast_to(tfd.kl_divergence(posterior, self.prior()), tf.shape(z)[:-1])
+        log_density = -posterior.entropy() if estimator == "analytic_entropy" else posterior.log_prob(z)
+        return log_density - self._log_prior(z)
 
     def _log_weights(self, x: Tensor, inference: dict[str, Tensor], training: bool = False) -> Tensor:
         """Returns log p(x|z) - KL estimate, ``[S, B]``; with the sampled estimator log p(x, z) - log q(z|x)."""

@@ -213,13 +213,19 @@ class LatentVariableModel(keras.Model, abc.ABC):
     ) -> Tensor:
         """Returns minus the mean bound plus the networks' own losses; `y` is not used."""
         x = self._asserted(self._as_images(x))
-        bound = self.bound(x, y_pred, training)
+        return self._loss(self.bound(x, y_pred, training), sample_weight)
+
+    def _loss(self, bound: Tensor, sample_weight: Tensor | None) -> Tensor:
+        """Returns the loss of a batch, ``[]``, from its bounds ``[B]``."""
         if sample_weight is not None:
             weight = tf.reshape(tf.cast(sample_weight, bound.dtype), tf.shape(bound))  # from [B] or [B, 1]
             bound = tf.math.multiply_no_nan(bound, weight)  # a weight of 0 leaves out, whatever the bound is
-        loss = -tf.reduce_mean(bound) + sum(tf.cast(loss, bound.dtype) for loss in self.losses)
+        loss = -self._mean_bound(bound) + sum(tf.cast(loss, bound.dtype) for loss in self.losses)
         # Gradients are summed over replicas, and Keras does not scale a model's own loss.
         return loss / tf.distribute.get_strategy().num_replicas_in_sync
+
+    def _mean_bound(self, bound: Tensor) -> Tensor:
+        return tf.reduce_mean(bound)
 
     def predict_step(self, data: TensorLike) -> Tensor:
         """Returns reconstructions: what `predict` gives for each batch."""

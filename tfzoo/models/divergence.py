@@ -39,6 +39,11 @@ class StopOnNonFinite(keras.callbacks.Callback):
         for weight in self.model.trainable_weights:
             if not tf.reduce_all(tf.math.is_finite(weight.value)):
                 self._check(f"weight {weight.path}", math.nan, "")
+        for name in ("diverged", "val_diverged"):
+            if float((logs or {}).get(name, 0.0)) >= 1.0:
+                raise ValueError(
+                    f"some chains must stay finite: lower step_size. Received: {name} 1.0, all of epoch {epoch + 1}"
+                )
 
     def _check(self, name: str, value: Any, where: str) -> None:
         if not math.isfinite(float(value)):

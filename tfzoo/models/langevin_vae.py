@@ -39,7 +39,7 @@ class LangevinVAE(PhaseSpaceModel):
         model = tfzoo.create_model("langevin_vae", event_shape=(60, 50, 50, 1))  # volumes
 
     Args:
-      damping: nu, from 0 (symplectic) on; None learns it, from 0.2 on.
+      damping: nu, from 0 (symplectic) on; None learns it, from 0.2 on. With `annealed` too, a step costs D nu t.
       initial_temperature: T_0; None learns it, from 1.5 on. It is 1 with `annealed`.
       noise: add the noise of Langevin dynamics of temperature 1 to the kicks; not with `annealed`, which refreshes the
         momentum.

@@ -7,11 +7,18 @@
 The steps are a diffeomorphism of phase space for any fixed noise, so exp of what is in brackets has the mean p(x): the
 same weights serve importance sampling. Gradients pass through the steps, the gradients inside them included.
 
+In training log q(z_0|x) - log p(z_0) is taken in closed form (`estimator`), and only what the steps change at the
+samples, log p(z_K) - log p(z_0) and the momentum's part: the same mean, and far less noise in the gradient. On
+scikit-learn's digits a flow without it was 4 nats behind the VAE after 25 epochs, and with it ahead.
+
+Exact dynamics keep the posterior, and so the divergence from it: what tightens the bound is what cools (tempering, or
+damping with a higher first temperature) or anneals, and the steps' own error.
+
 With `annealed` the steps go through targets between q and the posterior, with learned inverse temperatures and partly
 refreshed momenta (`tfzoo.integrators.annealing`): where the plain flow stalls, this bound tightens with more steps.
 
-Diverged chains (see `tfzoo.integrators.phase_space`) do not count in training and in `elbo`, and count as samples of
-weight 0 in `log_prob`, which stays a lower bound; training reports their share as "diverged".
+Diverged chains (see `tfzoo.integrators.phase_space`) do not count in training, which reports their share as "diverged";
+in `elbo` and `log_prob` they are samples of weight 0, so that both stay lower bounds.
 
 The log density inside the steps is the decoder's at inference (dropout off, moving averages): any target gives a valid
 bound, and one that does not change between the steps keeps the volume.
@@ -46,11 +53,9 @@ class PhaseSpaceModel(AmortisedModel):
       learn_step_size: False keeps them at `step_size`.
       second_order: False leaves out how the gradients inside the steps depend on the weights and on z: cheaper, and no
         longer the gradient of the bound.
-      precondition: take the steps in units of the encoder's deviations, image by image: a mass of 1 / scale^2.
       annealed: the annealed bound.
-      estimator: "sampled" (default) or "analytic_entropy"; the momentum's part is always sampled, which costs nothing
-        and cancels most of its noise.
-      **kwargs: see `tfzoo.models.amortised.AmortisedModel`.
+      **kwargs: see `tfzoo.models.amortised.AmortisedModel`; the `estimator` "analytic_kl" (default with the standard
+        normal prior) takes KL(q || p) of the encoder in closed form, and log p(z_K) - log p(z_0) at the samples.
 
     Raises:
       ValueError: if an argument is out of its range.
@@ -66,28 +71,25 @@ class PhaseSpaceModel(AmortisedModel):
         step_size_per_step: bool = False,
         learn_step_size: bool = True,
         second_order: bool = True,
-        precondition: bool = False,
         annealed: bool = False,
-        estimator: str | None = None,
         **kwargs: Any,
     ) -> None:
-        if estimator == "analytic_kl":
-            raise ValueError("estimator must be sampled or analytic_entropy: z moves. Received: 'analytic_kl'")
-        super().__init__(event_shape=event_shape, estimator=estimator or "sampled", **kwargs)
+        super().__init__(event_shape=event_shape, **kwargs)
         self.num_steps = check_num_steps(num_steps)
         self.step_size = step_size
         self.step_size_range = tuple(step_size_range)
         self.step_size_per_step = step_size_per_step
         self.learn_step_size = learn_step_size
         self.second_order = second_order
-        self.precondition = precondition
         self.annealed = annealed
         self.diverged = keras.metrics.Mean(name="diverged")
         dtype = self.variable_dtype
+        if len(self.step_size_range) != 2 or not 0 <= self.step_size_range[0] < self.step_size_range[1] < float("inf"):
+            raise ValueError(f"step_size_range must be a pair that rises from 0 or more. Received: {step_size_range}")
+        low, high = self.step_size_range
+        if not low < step_size < high:
+            raise ValueError(f"step_size must be strictly between {low} and {high}. Received: {step_size}")
         if self.num_steps:
-            low, high = self.step_size_range
-            if not 0 <= low < high:
-                raise ValueError(f"step_size_range must rise from 0 or more. Received: {step_size_range}")
             shape = (self.num_steps, self.latent_dim) if step_size_per_step else (self.latent_dim,)
             self.step_size_layer = ConstrainedVariable(
                 shape, step_size, lower=low, upper=high, dtype=dtype, trainable=learn_step_size, name="step_size"
@@ -137,8 +139,8 @@ class PhaseSpaceModel(AmortisedModel):
     def call(self, x: TensorLike, training: bool = False, seed: Seed = None) -> dict[str, Tensor]:
         """Returns the inference for a batch.
 
-        "z" is z_K ``[S, B, D]``; "kl" the log density of (z_K, m_K) under the flow minus log p(z_K) N(m_K; 0, I),
-        ``[S, B]``; "is_finite" False for diverged chains, ``[S, B]``.
+        "z" is z_K ``[S, B, D]``; "kl" ``[S, B]`` is such that log p(x|z_K) - kl is the log weight of a chain, or has
+        its mean; "is_finite" False for diverged chains, ``[S, B]``.
         """
         return super().call(x, training, seed)
 
@@ -155,10 +157,11 @@ class PhaseSpaceModel(AmortisedModel):
         shape = [num_samples, tf.shape(z)[1], self.latent_dim]
         noise = tf.ensure_shape(random.normal(shape, random.fold_in(seed, 1), z.dtype), z.shape)
         moved = self._move(x, posterior, z, noise, random.fold_in(seed, 2))
-        log_density = self._log_density(posterior, z, estimator)
+        # The VAE's own estimate for z_0, and what the steps change: without a step it is the VAE, sample by sample.
+        change = self._log_prior(z) - self._log_prior(moved["z"]) - moved["log_weight"]
         return {
             "z": moved["z"],
-            "kl": log_density - self._log_prior(moved["z"]) - moved["log_weight"],
+            "kl": self._kl(posterior, z, estimator) + change,
             "is_finite": moved["is_finite"],
         }
 
@@ -166,19 +169,15 @@ class PhaseSpaceModel(AmortisedModel):
         self, x: Tensor, posterior: tfd.Distribution, z: Tensor, noise: Tensor, seed: Tensor | None
     ) -> dict[str, Tensor]:
         """Returns z_K, and the log weight without log p(x, z_K) - log q(z_0|x), for unit noise of the momentum."""
-        # Volumes in units of the encoder's deviations differ by a constant, which cancels between both ends.
-        loc, scale = (posterior.mean(), posterior.stddev()) if self.precondition else (0.0, 1.0)
 
-        def log_prob_fn(u: Tensor) -> Tensor:
-            z = loc + scale * u
+        def log_prob_fn(z: Tensor) -> Tensor:
             return self._log_likelihood(x, z) + self._log_prior(z)
 
-        z = (z - loc) / scale
         if self.annealed and self.num_steps:
             state = annealing.integrate(
                 z,
                 noise,
-                lambda u: posterior.log_prob(loc + scale * u),
+                posterior.log_prob,
                 log_prob_fn,
                 transition=self._step,
                 inverse_temperatures=self.inverse_temperatures.value(),
@@ -186,26 +185,45 @@ class PhaseSpaceModel(AmortisedModel):
                 persistence=self.persistence.value(),
                 seed=seed,
             )
-            return {"z": loc + scale * state.position, "log_weight": state.log_weight, "is_finite": state.is_finite}
+            return {"z": state.position, "log_weight": state.log_weight, "is_finite": state.is_finite}
         temperature = self._initial_temperature()
         state = self._integrate(log_prob_fn, z, tf.sqrt(temperature) * noise, seed)
         kinetic = 0.5 * tf.reduce_sum(tf.square(noise) - tf.square(state.momentum), axis=-1)
         log_weight = kinetic + 0.5 * self.latent_dim * tf.math.log(temperature) + state.log_det
-        return {"z": loc + scale * state.position, "log_weight": log_weight, "is_finite": state.is_finite}
+        return {"z": state.position, "log_weight": log_weight, "is_finite": state.is_finite}
 
     def _log_weights(self, x: Tensor, inference: dict[str, Tensor], training: bool = False) -> Tensor:
+        # The last step may have ended where the log density is not finite.
         log_weights = super()._log_weights(x, inference, training)
-        return tf.where(inference["is_finite"], log_weights, tf.constant(float("-inf"), log_weights.dtype))
+        sound = inference["is_finite"] & tf.math.is_finite(log_weights)
+        return tf.where(sound, log_weights, tf.constant(float("-inf"), log_weights.dtype))
 
     def bound(self, x: Tensor, inference: dict[str, Tensor], training: bool = False) -> Tensor:
-        """Returns the mean over the chains that have not diverged, ``[B]``; -inf for an image that has none left."""
-        return _mean_over_sound(self._log_weights(x, inference, training), inference["is_finite"])
+        """Returns the mean over the chains that have not diverged, ``[B]``; -inf for an image that has none left.
+
+        Where chains diverge it is the mean of what is left, and no bound; `elbo` is one.
+        """
+        return _mean_of_finite(self._log_weights(x, inference, training))[0]
 
     def elbo(self, x: TensorLike, num_samples: int = 1, seed: Seed = None) -> Tensor:
-        """Returns the lower bound in nats, ``[B]``, by `num_samples` chains; diverged ones do not count."""
+        """Returns a lower bound in nats, ``[B]``, by `num_samples` chains; -inf for an image whose chains all diverge.
+
+        With a share s of sound chains it is their mean plus log s: a diverged chain has weight 0, and by Jensen's
+        inequality log p(x) >= log s + E [log w | sound].
+        """
         check_positive("num_samples", num_samples)
-        x = self._as_images(x)
-        return self.bound(x, self._infer(x, num_samples, self._as_seed(seed)))
+        x, seed = self._as_images(x), self._as_seed(seed)
+        posterior = self._posterior(x)
+
+        def log_weights(estimator: str) -> Tensor:
+            return self._log_weights(x, self._draw(x, posterior, num_samples, seed, estimator))
+
+        weights = log_weights(self.estimator)
+        # What is taken in closed form counts the lost chains too: there, the same chains' own weights.
+        complete = tf.reduce_all(tf.math.is_finite(weights))
+        weights = tf.cond(complete, lambda: weights, lambda: log_weights("sampled"))
+        mean, share = _mean_of_finite(weights)
+        return mean + tf.math.log(share)
 
     def compute_loss(
         self,
@@ -215,14 +233,17 @@ class PhaseSpaceModel(AmortisedModel):
         sample_weight: Tensor | None = None,
         training: bool = True,
     ) -> Tensor:
-        """Returns minus the mean bound over the images that have a chain left; else as in the base class."""
-        sound = y_pred["is_finite"]
-        self.diverged.update_state(1.0 - tf.cast(sound, tf.float32))
-        left = tf.cast(tf.reduce_any(sound, axis=0), self.variable_dtype)  # [B]
-        weight = left / tf.reduce_mean(left)  # NaN where no chain is left at all: training stops there
-        if sample_weight is not None:
-            weight *= tf.reshape(tf.cast(sample_weight, weight.dtype), tf.shape(weight))
-        return super().compute_loss(x, y, y_pred, weight, training)
+        """Returns minus the mean bound over the images that have a chain left, else as in the base class.
+
+        It is 0 for a batch that has none left, which changes nothing.
+        """
+        log_weights = self._log_weights(self._asserted(self._as_images(x)), y_pred, training)
+        self.diverged.update_state(1.0 - tf.cast(tf.math.is_finite(log_weights), tf.float32))
+        return self._loss(_mean_of_finite(log_weights)[0], sample_weight)
+
+    def _mean_bound(self, bound: Tensor) -> Tensor:
+        mean, share = _mean_of_finite(bound)
+        return tf.where(share > 0, mean, tf.zeros_like(mean))
 
     def get_config(self) -> dict:
         return {
@@ -233,13 +254,14 @@ class PhaseSpaceModel(AmortisedModel):
             "step_size_per_step": self.step_size_per_step,
             "learn_step_size": self.learn_step_size,
             "second_order": self.second_order,
-            "precondition": self.precondition,
             "annealed": self.annealed,
         }
 
 
-def _mean_over_sound(log_weights: Tensor, sound: Tensor) -> Tensor:
-    """Returns the mean over the first axis of what is `sound`, and -inf where nothing is."""
-    count = tf.reduce_sum(tf.cast(sound, log_weights.dtype), axis=0)
-    total = tf.reduce_sum(tf.where(sound, log_weights, tf.zeros_like(log_weights)), axis=0)
-    return tf.where(count > 0, total / tf.maximum(count, 1.0), tf.constant(float("-inf"), total.dtype))
+def _mean_of_finite(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the mean over the first axis of what is finite (-inf where nothing is), and its share."""
+    finite = tf.math.is_finite(values)
+    share = tf.reduce_mean(tf.cast(finite, values.dtype), axis=0)
+    mean = tf.reduce_mean(tf.where(finite, values, tf.zeros_like(values)), axis=0)
+    mean /= tf.where(share > 0, share, tf.ones_like(share))
+    return tf.where(share > 0, mean, tf.constant(float("-inf"), mean.dtype)), share

@@ -32,7 +32,8 @@ class ConstrainedVariable(keras.layers.Layer):
     ) -> None:
         super().__init__(**kwargs)
         if not lower < initial < (math.inf if upper is None else upper):
-            raise ValueError(f"{self.name} must start strictly between {lower} and {upper}. Received: {initial}")
+            interval = f"above {lower}" if upper is None else f"between {lower} and {upper}"
+            raise ValueError(f"{self.name} must start strictly {interval}. Received: {initial}")
         self.shape = tuple(shape)
         self.initial = initial
         self.lower = lower
