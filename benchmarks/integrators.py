@@ -16,7 +16,7 @@ import pathlib
 import statistics
 import sys
 
-from report import PEER_MALLOC, judged, machine, print_table, pythae_is_there
+from report import MALLOC, judged, machine, print_table, pythae_is_there
 from rounds import Load, quiet_rounds, ratios, rounds_told
 from side import Side
 
@@ -73,10 +73,10 @@ def main() -> None:
     parser.add_argument("--json", default="integrators.json", help="where the figures are written")
     args = parser.parse_args()
 
-    ours = Side("tfzoo_side")
+    ours = Side("tfzoo_side", environment=MALLOC)
     sides = dict.fromkeys(OURS, ours)
     if args.with_pythae and pythae_is_there(args.pythae_python):
-        sides |= dict.fromkeys(PEER, Side("pythae_side", args.pythae_python, PEER_MALLOC))
+        sides |= dict.fromkeys(PEER, Side("pythae_side", args.pythae_python, MALLOC))
     elif args.with_pythae:
         print("pythae is skipped: it is not installed here (pip install torch pythae, or name --pythae-python)")
     versions = {name: version for side in dict.fromkeys(sides.values()) for name, version in side.info.items()}

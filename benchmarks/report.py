@@ -8,10 +8,10 @@ import shutil
 import subprocess
 import sys
 
-__all__ = ["PEER_MALLOC", "judged", "machine", "print_table", "pythae_is_there"]
+__all__ = ["MALLOC", "judged", "machine", "print_table", "pythae_is_there"]
 
-# The peer at its best: glibc keeps large activations instead of giving them back to the system at each step.
-PEER_MALLOC = {
+# Both sides at their best: glibc keeps large activations instead of giving them back to the system at each step.
+MALLOC = {
     "MALLOC_MMAP_THRESHOLD_": "4294967296",
     "MALLOC_TRIM_THRESHOLD_": "8589934592",
     "MALLOC_TOP_PAD_": "536870912",

@@ -14,7 +14,7 @@ import pathlib
 import statistics
 import sys
 
-from report import PEER_MALLOC, judged, machine, print_table, pythae_is_there
+from report import MALLOC, judged, machine, print_table, pythae_is_there
 from rounds import Load, quartiles, quiet_rounds, rounds_told
 from side import Side
 
@@ -155,10 +155,10 @@ def main() -> None:
     if args.with_pythae and not peer:
         print("pythae is skipped: it is not installed here (pip install torch pythae, or name --pythae-python)")
 
-    ours = Side("tfzoo_side")
+    ours = Side("tfzoo_side", environment=MALLOC)
     sides = {"tfzoo": ours, "by hand": ours}
     if peer:
-        sides["pythae"] = Side("pythae_side", args.pythae_python, PEER_MALLOC)
+        sides["pythae"] = Side("pythae_side", args.pythae_python, MALLOC)
     versions = {name: version for side in dict.fromkeys(sides.values()) for name, version in side.info.items()}
     results: dict = {"machine": machine(), "versions": versions}
     print(", ".join(f"{key} {value}" for key, value in {**results["machine"], **versions}.items()))
