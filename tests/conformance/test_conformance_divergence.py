@@ -7,6 +7,8 @@ import tensorflow as tf
 
 IN_DATA = r"^images must be [^\n]* Received: [^\n]*NaN$"
 IN_LOSS = r"^the loss must stay finite: [^\n]* Received: [^\n]*$"
+# Weights so large that every chain diverges, of the models that have chains.
+IN_CHAINS = r"^some chains must stay finite: [^\n]* Received: [^\n]*$"
 
 
 def broken_from_epoch(case, broken_epoch):
@@ -82,7 +84,7 @@ def test_a_diverging_loss_keeps_the_last_good_epoch(image_case, tmp_path, jit_co
 
 def test_the_last_step_of_an_epoch_is_seen_in_the_validation(image_case, tmp_path):
     model, x = image_case.compiled(learning_rate=1e30), image_case.images(4)
-    with pytest.raises(ValueError, match=IN_LOSS):
+    with pytest.raises(ValueError, match=f"{IN_LOSS}|{IN_CHAINS}"):
         model.fit(x, validation_data=x, verbose=0, callbacks=keepers(tmp_path))
     assert not (tmp_path / "model.keras").exists()
 
