@@ -59,6 +59,8 @@ class RunConfig:
       strategy: "mirrored" trains on all GPUs; None on one device.
       mixed_precision: compute in float16 with float32 weights; for GPUs.
       jit_compile: compile the step with XLA.
+      initial_weights: a preset that has weights, or a run folder, from which training starts; see
+        `tfzoo.models.base.LatentVariableModel.adopt_weights`.
     """
 
     name: str
@@ -73,6 +75,7 @@ class RunConfig:
     strategy: str | None = None
     mixed_precision: bool = False
     jit_compile: bool = False
+    initial_weights: str | None = None
 
     @classmethod
     def of(
@@ -210,6 +213,8 @@ def train(
     has_validation = "validation" in config.data_info().num_examples
     validation = load_split(config, "validation") if has_validation else None
     model = config.create_model()
+    if new and config.initial_weights is not None:
+        model.adopt_weights(_initial_model(config.initial_weights))
     shown = next(iter((validation or training).unbatch().batch(8)))["image"]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -242,6 +247,10 @@ def train(
         ],
     )
     return model
+
+
+def _initial_model(source: str) -> LatentVariableModel:
+    return registry.create_model(source, pretrained=True) if source in PRESETS else load(source)[1]
 
 
 def add_metrics(folder: str | os.PathLike, results: dict[str, dict[str, Any]]) -> pathlib.Path:

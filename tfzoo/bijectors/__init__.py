@@ -1,4 +1,4 @@
-"""Invertible maps as `tfb.Bijector`s."""
+"""Invertible maps: `tfb.Bijector`s, and Keras layers that make them from their weights and a context."""
 
 from tfzoo.bijectors.phase_space import LeapfrogStep, QuasiSymplecticStep
 

@@ -7,10 +7,6 @@ either way (two for leapfrog); the log-determinant takes none, for it does not d
 
 Points where a step diverges (see `tfzoo.integrators.phase_space`) are outside of the bijector's domain: it returns NaN.
 
-TFP's bijectors remember what they returned by the tensor they were given and by equal constructor arguments, whatever
-has become of the weights since, and whether or not a gradient tape was watching. These here do not, and two of them are
-equal only if they are one. A `tfb.Chain` still remembers: make a fresh one for each use, which costs nothing.
-
 References:
   Wang, Delingette, "Quasi-symplectic Langevin Variational Autoencoder", https://arxiv.org/abs/2009.01675, eq. 5
   Caterini, Doucet, Sejdinovic, "Hamiltonian Variational Auto-Encoder", https://arxiv.org/abs/1805.11328, section 3
@@ -23,13 +19,14 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import util as tfp_util
 
+from tfzoo.bijectors.uncached import UncachedBijector
 from tfzoo.integrators import leapfrog, phase_space, quasi_symplectic
 from tfzoo.types import LogProbFn, Tensor, TensorLike
 
 __all__ = ["LeapfrogStep", "QuasiSymplecticStep"]
 
 
-class _Step(tfb.Bijector):
+class _Step(UncachedBijector):
     """One step of an integrator on [position, momentum]."""
 
     def __init__(
@@ -45,10 +42,6 @@ class _Step(tfb.Bijector):
         self._step_size = step_size
         # Not is_constant_jacobian, though the determinant is: TFP takes that for an affine map.
         super().__init__(forward_min_event_ndims=1, validate_args=validate_args, parameters=parameters, name=name)
-
-    # TFP would share what it remembers between bijectors with equal arguments.
-    __eq__ = object.__eq__
-    __hash__ = object.__hash__
 
     @property
     def log_prob_fn(self) -> LogProbFn:
@@ -67,28 +60,6 @@ class _Step(tfb.Bijector):
     @abc.abstractmethod
     def _inverse_step(self, state: phase_space.State, log_prob_fn: LogProbFn) -> Any:
         """Returns the state before the step."""
-
-    # A fresh tensor each time, for TFP remembers by the identity of what it is given.
-
-    def forward(self, x: TensorLike, name: str = "forward", **kwargs: Any) -> Tensor:
-        """Returns [position, momentum] after the step, ``[..., 2 D]``; NaN where it diverges."""
-        return super().forward(tf.identity(x), name, **kwargs)
-
-    def inverse(self, y: TensorLike, name: str = "inverse", **kwargs: Any) -> Tensor:
-        """Returns [position, momentum] before the step, ``[..., 2 D]``; NaN where its inverse diverges."""
-        return super().inverse(tf.identity(y), name, **kwargs)
-
-    def forward_log_det_jacobian(
-        self, x: TensorLike, event_ndims: int | None = None, name: str = "forward_log_det_jacobian", **kwargs: Any
-    ) -> Tensor:
-        """Returns log |det| of the step at [position, momentum], ``[...]``."""
-        return super().forward_log_det_jacobian(tf.identity(x), event_ndims, name, **kwargs)
-
-    def inverse_log_det_jacobian(
-        self, y: TensorLike, event_ndims: int | None = None, name: str = "inverse_log_det_jacobian", **kwargs: Any
-    ) -> Tensor:
-        """Returns log |det| of the inverse step at [position, momentum], ``[...]``."""
-        return super().inverse_log_det_jacobian(tf.identity(y), event_ndims, name, **kwargs)
 
     def _forward(self, x: Tensor) -> Tensor:
         return _join(self._step(_split(x), self._log_prob_fn))

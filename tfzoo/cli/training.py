@@ -41,6 +41,7 @@ def _parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
 @click.option("--window", type=float, nargs=2, help="Intensities of scans that become 0 and 1, such as -1000 2000.")
 @click.option("--value-range", type=click.Choice(["0,1", "-1,1"]), help="Of the images; Bernoulli needs 0,1 [default].")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="An option of the model; may be repeated.")
+@click.option("--initial-weights", metavar="PRESET|RUN", help="Start from its networks.")
 @click.option("--seed", type=int, help="Of weights, noise and data order.")
 @click.option("--strategy", type=click.Choice(["mirrored"]), help="Train on all GPUs of this machine.")
 @click.option("--mixed-precision", is_flag=True, help="Compute in float16 with float32 weights (for GPUs).")

@@ -278,6 +278,26 @@ class LatentVariableModel(keras.Model, abc.ABC):
 
     # === Saving ===
 
+    def adopt_weights(self, other: "LatentVariableModel") -> None:
+        """Takes the weights of all parts that another model has too: encoder, decoder, prior, likelihood, ...
+
+        Training then goes on from there: a flow, say, from a trained VAE. What `other` lacks stays as it is.
+
+        Args:
+          other: any model with the same networks.
+
+        Raises:
+          ValueError: where a part's weights are of another shape; nothing is changed then.
+        """
+        parts = {name: part for name, part in vars(self).items() if isinstance(part, keras.layers.Layer)}
+        shared = [(part, getattr(other, name)) for name, part in parts.items() if hasattr(other, name)]
+        for part, source in shared:
+            ours, theirs = ([tuple(weight.shape) for weight in each.weights] for each in (part, source))
+            if ours != theirs:
+                raise ValueError(f"{part.name} must have weights of the shapes {ours}. Received: {theirs}")
+        for part, source in shared:
+            part.set_weights(source.get_weights())
+
     def export(self, path: str | os.PathLike, **kwargs: Any) -> None:
         """Writes a SavedModel with the signatures that `tfzoo.models.saved_model` describes.
 

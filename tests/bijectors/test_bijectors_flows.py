@@ -1,0 +1,346 @@
+"""What every flow promises: a log-determinant, an inverse, gradients, a context; and what TFP and Keras do with it."""
+
+import json
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_probability as tfp
+from tensorflow_probability import bijectors as tfb
+from tensorflow_probability import distributions as tfd
+
+from tests.bijectors.flows import FLOWS
+
+CONTEXT = 3
+each_flow = pytest.mark.parametrize("make", FLOWS.values(), ids=FLOWS)
+each_size = pytest.mark.parametrize("size", [1, 2, 3, 8])
+
+
+def points(*shape, dtype=tf.float64, seed=1, scale=1.0):
+    return tf.cast(scale * tf.random.stateless_normal(shape, [0, seed], dtype=tf.float64), dtype)
+
+
+def shaken(flow, width=CONTEXT, scale=0.3):
+    """Returns the flow, built, with its weights moved away from where they start (often near the identity)."""
+    flow.build(None if width is None else (None, width))
+    for i, weight in enumerate(flow.trainable_variables):
+        noise = tf.random.stateless_normal(weight.shape, [7, i], dtype=tf.float64)
+        weight.assign_add(scale * tf.cast(noise, weight.dtype))
+    return flow
+
+
+def base(size, dtype=tf.float64):
+    return tfd.Independent(tfd.Normal(tf.zeros(size, dtype), tf.ones(size, dtype)), 1)
+
+
+# === The map ===
+
+
+@pytest.mark.fast
+@each_flow
+@each_size
+@pytest.mark.parametrize("width", [None, CONTEXT])
+def test_log_det_is_that_of_the_jacobian(make, size, width):
+    flow = shaken(make(size, "float64"), width)
+    z, context = points(4, size), None if width is None else points(4, width, seed=2)
+    bijector = flow.bijector(context)
+    with tf.GradientTape() as tape:
+        tape.watch(z)
+        y = bijector.forward(z)
+    exact = np.linalg.slogdet(tape.batch_jacobian(y, z))[1]
+    assert np.abs(y - z).max() > 0.01
+    assert np.abs(exact).max() > 1e-3
+    np.testing.assert_allclose(bijector.forward_log_det_jacobian(z), exact, atol=1e-9)
+    np.testing.assert_allclose(bijector.inverse_log_det_jacobian(y), -exact, atol=1e-7)
+    both = flow.forward_and_log_det(z, context)
+    np.testing.assert_array_equal(both[0], y)
+    np.testing.assert_allclose(both[1], exact, atol=1e-9)
+
+
+@pytest.mark.fast
+@each_flow
+@each_size
+@pytest.mark.parametrize(("dtype", "precision"), [("float32", 1e-5), ("float64", 1e-10)])
+def test_the_inverse_undoes_it(make, size, dtype, precision):
+    flow = shaken(make(size, dtype), scale=0.1)
+    z, context = points(50, size, dtype=dtype), points(50, CONTEXT, dtype=dtype, seed=2)
+    y = flow.bijector(context).forward(z)
+    assert y.dtype == dtype
+    np.testing.assert_allclose(flow.bijector(context).inverse(y), z, atol=precision)
+    np.testing.assert_allclose(flow.bijector(context).forward(flow.bijector(context).inverse(z)), z, atol=precision)
+
+
+@each_flow
+@pytest.mark.parametrize("size", [1, 3])
+def test_gradients_are_those_of_differences(make, size):
+    """Of forward, inverse and both log-determinants: by the point, the context and every weight."""
+    flow = shaken(make(size, "float64"), scale=0.2)
+    z, context = points(2, size), points(2, CONTEXT, seed=2)
+    direction = points(2, size, seed=3)
+
+    def values(z, context):
+        bijector = flow.bijector(context)
+        return tf.stack(
+            [
+                tf.reduce_sum(bijector.forward(z) * direction),
+                tf.reduce_sum(bijector.inverse(z) * direction),
+                tf.reduce_sum(bijector.forward_log_det_jacobian(z)),
+                tf.reduce_sum(bijector.inverse_log_det_jacobian(z)),
+            ]
+        )
+
+    weights = [weight.value for weight in flow.trainable_variables]
+    sources = [z, context, *weights]
+    with tf.GradientTape() as tape:
+        tape.watch([z, context])
+        result = values(z, context)
+    jacobian = tape.jacobian(result, sources, unconnected_gradients="zero", experimental_use_pfor=False)
+    shifts = [points(*source.shape, seed=10 + i) for i, source in enumerate(sources)]
+    found = [tf.reduce_sum(j * d, axis=range(1, j.shape.rank)) for j, d in zip(jacobian, shifts, strict=True)]
+
+    def moved(step):
+        for weight, shift in zip(weights, shifts[2:], strict=True):
+            weight.assign_add(step * shift)
+        result = values(z + step * shifts[0], context + step * shifts[1])
+        for weight, shift in zip(weights, shifts[2:], strict=True):
+            weight.assign_sub(step * shift)
+        return result
+
+    difference = (moved(1e-5) - moved(-1e-5)) / 2e-5
+    np.testing.assert_allclose(sum(found), difference, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.fast
+@each_flow
+@pytest.mark.parametrize("size", [1, 2])
+def test_every_latent_depends_on_the_context(make, size):
+    flow = shaken(make(size, "float64"))
+    one, other = (flow.bijector(points(CONTEXT, seed=seed)).forward(points(size)) for seed in (2, 3))
+    assert np.abs(one - other).min() > 1e-4
+
+
+@pytest.mark.fast
+@each_flow
+def test_finite_for_large_contexts_and_latents(make):
+    flow = shaken(make(4, "float32"))
+    context = 10.0 * points(100, CONTEXT, dtype=tf.float32, seed=2)
+    z = 3.0 * points(100, 4, dtype=tf.float32)
+    with tf.GradientTape() as tape:
+        y, log_det = flow.forward_and_log_det(z, context)
+        loss = tf.reduce_mean(tf.square(y)) - tf.reduce_mean(log_det)
+    gradients = tape.gradient(loss, flow.trainable_variables)
+    for value in [y, log_det, *gradients]:
+        assert np.isfinite(value).all()
+
+
+@pytest.mark.fast
+@each_flow
+def test_leading_dimensions_broadcast(make):
+    flow = shaken(make(3, "float64"))
+    z, context = points(5, 1, 3), points(4, CONTEXT, seed=2)
+    y, log_det = flow.forward_and_log_det(z, context)
+    assert y.shape == [5, 4, 3]
+    assert log_det.shape == [5, 4]
+    one = flow.forward_and_log_det(z[2, 0], context[1])
+    np.testing.assert_allclose(y[2, 1], one[0], atol=1e-12)
+    np.testing.assert_allclose(log_det[2, 1], one[1], atol=1e-12)
+    np.testing.assert_allclose(flow.bijector(context).inverse(y)[2, 1], z[2, 0], atol=1e-8)
+
+
+@each_flow
+def test_graph_and_xla_give_the_same(make):
+    flow = shaken(make(3, "float32"), scale=0.1)
+    z, context = points(6, 3, dtype=tf.float32), points(6, CONTEXT, dtype=tf.float32, seed=2)
+
+    def call(z, context):
+        bijector = flow.bijector(context)
+        y = bijector.forward(z)
+        return y, bijector.forward_log_det_jacobian(z), bijector.inverse(y)
+
+    expected = call(z, context)
+    free = [tf.TensorSpec([None, 3]), tf.TensorSpec([None, CONTEXT])]
+    for compiled in (tf.function(call, input_signature=free), tf.function(call, jit_compile=True)):
+        for ours, theirs in zip(compiled(z, context), expected, strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=2e-5)
+
+
+# === Bad input ===
+
+
+@pytest.mark.fast
+@each_flow
+def test_wrong_contexts_and_events_are_one_sentence(make):
+    flow = make(2, "float32")
+    flow.build((None, CONTEXT))
+    for wrong in (None, np.zeros([4, 5], np.float32), np.zeros([4, CONTEXT], int), np.float32(1.0)):
+        with pytest.raises(ValueError, match=r"^context must be [^\n]* Received: [^\n]*$"):
+            flow.bijector(wrong)
+    plain = make(2, "float32")
+    plain.build(None)
+    with pytest.raises(ValueError, match=r"^context must be left out[^\n]* Received: [^\n]*$"):
+        plain.bijector(np.zeros([4, CONTEXT], np.float32))
+    with pytest.raises(ValueError, match=r"^an event must be \[\.\.\., 2\]\. Received: shape \(4, 5\)$"):
+        plain.bijector().forward(np.zeros([4, 5], np.float32))
+    for size in (0, -1, 1.5, None):
+        with pytest.raises(ValueError, match=r"^latent_dim must be a whole number of at least 1\. Received: "):
+            make(size, "float32")
+
+
+@pytest.mark.fast
+@each_flow
+def test_integers_are_not_taken_for_latents(make):
+    flow = make(2, "float32")
+    with pytest.raises((ValueError, TypeError), match="int"):
+        flow.bijector().forward(tf.ones([1, 2], tf.int32))
+
+
+# === TFP ===
+
+
+@pytest.mark.fast
+@each_flow
+def test_a_transformed_distribution_keeps_tfps_conventions(make):
+    flow = shaken(make(3, "float64"), scale=0.1)
+    q = tfd.TransformedDistribution(base(3), flow.bijector(points(4, CONTEXT, seed=2)))
+    assert (q.batch_shape, q.event_shape) == ([4], [3])
+    z, log_prob = q.experimental_sample_and_log_prob(5, seed=1)
+    assert z.shape == [5, 4, 3]
+    assert log_prob.shape == [5, 4]
+    np.testing.assert_allclose(q.log_prob(z), log_prob, atol=1e-6)
+    np.testing.assert_array_equal(q.sample(5, seed=1), z)
+    assert len(np.unique(z[:, 0, 0])) == 5
+    assert len(np.unique(z[0, :, 0])) == 4
+    inverted = tfb.Invert(flow.bijector(points(4, CONTEXT, seed=2)))
+    np.testing.assert_allclose(inverted.forward(inverted.inverse(z)), z, atol=1e-6)
+
+
+@each_flow
+def test_the_density_integrates_to_one(make):
+    flow = shaken(make(2, "float64"), scale=0.1)
+    q = tfd.TransformedDistribution(base(2), flow.bijector(points(CONTEXT, seed=2)))
+    samples = q.sample(4000, seed=1)
+    low, high = tf.reduce_min(samples, 0) - 1.5, tf.reduce_max(samples, 0) + 1.5
+    axes = [tf.linspace(low[i], high[i], 201) for i in range(2)]
+    grid = tf.reshape(tf.stack(tf.meshgrid(*axes, indexing="ij"), -1), [-1, 2])
+    cell = (axes[0][1] - axes[0][0]) * (axes[1][1] - axes[1][0])
+    np.testing.assert_allclose(tf.reduce_sum(tf.exp(q.log_prob(grid))) * cell, 1.0, atol=0.01)
+
+
+@pytest.mark.fast
+@each_flow
+def test_in_a_joint_distribution_coroutine(make):
+    flow = shaken(make(2, "float64"), scale=0.1)
+
+    @tfd.JointDistributionCoroutineAutoBatched
+    def joint():
+        context = yield tfd.Sample(tfd.Normal(tf.zeros([], tf.float64), 1.0), CONTEXT, name="context")
+        yield tfd.TransformedDistribution(base(2), flow.bijector(context), name="z")
+
+    sample = joint.sample(4, seed=1)
+    assert sample.z.shape == [4, 2]
+    q = tfd.TransformedDistribution(base(2), flow.bijector(sample.context))
+    expected = q.log_prob(sample.z) + tf.reduce_sum(tfd.Normal(tf.zeros([], tf.float64), 1.0).log_prob(sample.context), -1)
+    np.testing.assert_allclose(joint.log_prob(sample), expected, atol=1e-6)
+
+
+@each_flow
+def test_as_a_surrogate_posterior(make):
+    flow = make(2, "float32")
+    q = tfd.TransformedDistribution(base(2, tf.float32), flow.bijector())
+    assert len(q.trainable_variables) == len(flow.trainable_variables) > 0
+    target = tfd.Independent(tfd.Normal([1.0, -0.5], [0.5, 1.5]), 1)
+    losses = tfp.vi.fit_surrogate_posterior(
+        target.log_prob, q, keras_free_adam(), num_steps=250, sample_size=50, seed=1, jit_compile=False
+    )
+    assert np.mean(losses[-20:]) < 0.1  # the divergence itself: both are normalised
+    assert np.mean(losses[:5]) > 0.5
+
+
+def keras_free_adam():
+    import tf_keras
+
+    return tf_keras.optimizers.Adam(0.02)
+
+
+# === Keras ===
+
+
+@keras.saving.register_keras_serializable("tests")
+class Density(keras.Model):
+    """log p(x | c) by a flow whose fast direction samples, turned round; one batch dict in, a loss out."""
+
+    def __init__(self, flow, **kwargs):
+        super().__init__(**kwargs)
+        self.flow = flow
+
+    def call(self, inputs):
+        q = tfd.TransformedDistribution(base(2, tf.float32), tfb.Invert(self.flow.bijector(inputs["c"])))
+        return q.log_prob(inputs["x"])
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        return -tf.reduce_mean(y_pred)
+
+    def get_config(self):
+        return {"flow": keras.saving.serialize_keras_object(self.flow)}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(keras.saving.deserialize_keras_object(config["flow"]))
+
+
+def ring(count):
+    """Two dependent numbers whose law depends on a third."""
+    rng = np.random.default_rng(0)
+    c = rng.normal(size=(count, 1)).astype(np.float32)
+    first = rng.normal(size=(count, 1)) + c
+    second = 0.3 * rng.normal(size=(count, 1)) + np.sin(first) + c
+    return {"x": np.concatenate([first, second], 1).astype(np.float32), "c": c}
+
+
+LOAD = """
+import json, sys
+import numpy as np
+import keras, tfzoo
+import tests.bijectors.test_bijectors_flows
+model = keras.saving.load_model(sys.argv[1] + "/model.keras")
+data = dict(np.load(sys.argv[1] + "/data.npz"))
+np.save(sys.argv[1] + "/keras.npy", model(data))
+"""
+SERVE = """
+import sys
+import numpy as np, tensorflow as tf
+data = {name: tf.constant(value) for name, value in np.load(sys.argv[1] + "/data.npz").items()}
+answer = tf.saved_model.load(sys.argv[1] + "/served").signatures["serving_default"](**data)
+np.save(sys.argv[1] + "/served.npy", answer["log_prob"])
+"""
+
+
+@each_flow
+def test_fit_trains_all_of_it_and_files_keep_it(make, tmp_path):
+    keras.utils.set_random_seed(1)
+    model, data = Density(make(2, "float32")), ring(512)
+    model.compile(keras.optimizers.Adam(0.01))
+    start = model.evaluate(data, verbose=0)
+    before = [np.array(weight) for weight in model.flow.trainable_variables]
+    model.fit(data, batch_size=64, epochs=10, verbose=0)
+    assert before
+    for weight, old in zip(model.flow.trainable_variables, before, strict=True):
+        assert np.abs(weight - old).max() > 1e-4, weight.path
+    assert model.evaluate(data, verbose=0) < start - 0.2
+    some = {name: value[:20] for name, value in data.items()}
+    expected = model(some)
+
+    model.save(tmp_path / "model.keras")
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 1], name="c"), tf.TensorSpec([None, 2], name="x")])
+    def log_prob(c, x):
+        return {"log_prob": model({"c": c, "x": x})}
+
+    tf.saved_model.save(model, str(tmp_path / "served"), signatures=log_prob)
+    np.savez(tmp_path / "data.npz", **some)
+    for script, name in ((LOAD, "keras"), (SERVE, "served")):
+        subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True, capture_output=True)
+        np.testing.assert_allclose(np.load(tmp_path / f"{name}.npy"), expected, rtol=1e-6, atol=1e-6)
