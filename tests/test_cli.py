@@ -296,3 +296,29 @@ def test_killed_run_goes_on_and_loses_one_epoch_at_most(tmp_path: pathlib.Path) 
 def test_version_is_printed(capsys: pytest.CaptureFixture) -> None:
     assert run("--version") == 0
     assert re.search(r"\d+\.\d+\.\d+", capsys.readouterr().out)
+
+
+def test_posterior_draws_both_densities(tmp_path: pathlib.Path) -> None:
+    folder = tmp_path / "run"
+    options = ("--set", "latent_dim=2", "--epochs", "1", "--out", str(folder), "--quiet")
+    assert run("train", "vae_digits", *options) == 0
+    assert run("posterior", str(folder), "--index", "3", "--points", "20", "--samples", "10") == 0
+    with Image.open(folder / "posterior_3.png") as picture:
+        assert len(np.unique(np.asarray(picture))) > 50
+    assert [path.name for path in folder.glob(".*.new")] == []
+
+
+def test_training_starts_from_other_weights(
+    trained: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture
+) -> None:
+    folder = tmp_path / "flow"
+    arguments = ["train", "langevin_vae", "--data", "digits", "--set", "latent_dim=16", "--set", "num_steps=1"]
+    arguments += ["--set", "likelihood=gaussian", "--learning-rate", "1e-9", "--epochs", "1", "--quiet"]
+    assert run(*arguments, "--initial-weights", str(trained), "--out", str(folder)) == 0
+    start, model = runs.load(trained)[1], runs.load(folder)[1]
+    z = np.ones([2, 16], np.float32)
+    np.testing.assert_allclose(model.decode(z), start.decode(z), atol=1e-4)
+    for wrong, message in ((str(tmp_path), "must be a run"), ("iwae_digits", "pretrained weights come with")):
+        assert run(*arguments, "--initial-weights", wrong, "--out", str(tmp_path / "other")) == 1
+        assert message in capsys.readouterr().err
+        assert not (tmp_path / "other").exists()

@@ -42,10 +42,11 @@ MAY_IMPORT = {
     "callbacks": CORE | {"models", "data", "metrics", "transport", "pictures"},
     "evaluation": CORE | {"models", "data", "metrics", "objectives"},
     "verification": CORE | {"models"},
-    "gallery": LIBRARY | {"runs"},
+    "gallery": LIBRARY | {"runs", "posterior_grid"},
+    "posterior_grid": CORE | {"models"},
     "progress": LIBRARY,
     "runs": LIBRARY | {"version"},
-    "cli": LIBRARY | {"version", "runs", "evaluation", "verification", "gallery", "progress"},
+    "cli": LIBRARY | {"version", "runs", "evaluation", "verification", "gallery", "posterior_grid", "progress"},
     "load_saved_model": set(),
     "__init__": LIBRARY | {"version"},
 }
@@ -54,12 +55,13 @@ FOREIGN = {
     "keras": set(MAY_IMPORT) - {"types", "random", "math", "integrators", "geometry", "transport", "objectives"},
     "tensorflow_probability": {"random", "bijectors", "integrators", "geometry", "distributions", "objectives"}
     | {"models"},
-    "scipy": {"transport", "metrics", "math"},
+    "scipy": {"transport", "metrics", "math", "posterior_grid"},
     "sklearn": {"networks", "metrics", "data"},
     "nibabel": {"data"},
     "pydicom": {"data"},
     "click": {"cli", "progress", "metrics"},
     "rich": {"cli", "progress"},
+    "matplotlib": {"gallery"},
     "yaml": {"cli"},
 }
 # Never: the applications are built on the library.

@@ -5,12 +5,21 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from matplotlib.figure import Figure
 
 from tfzoo import pictures, runs
 from tfzoo.models.base import LatentVariableModel
+from tfzoo.posterior_grid import Comparison
 from tfzoo.types import Tensor, TensorLike
 
-__all__ = ["some_images", "write_inpaintings", "write_interpolations", "write_reconstructions", "write_samples"]
+__all__ = [
+    "some_images",
+    "write_inpaintings",
+    "write_interpolations",
+    "write_posterior",
+    "write_reconstructions",
+    "write_samples",
+]
 
 
 def some_images(config: runs.RunConfig, split: str, count: int, indices: tuple[int, ...] = ()) -> Tensor:
@@ -97,3 +106,34 @@ def write_inpaintings(
     completed = tf.cast(model.inpaint(images, mask, completions, seed=seed), images.dtype)
     rows = tf.concat([images[None], (images * mask + grey * (1 - mask))[None], completed], 0)
     _save(config, path, tf.reshape(rows, [-1, *model.event_shape]), len(images))
+
+
+def write_posterior(config: runs.RunConfig, path: pathlib.Path, image: TensorLike, comparison: Comparison) -> None:
+    """Shows an image, its true posterior and the approximate one, on the same axes and with the same colours.
+
+    Where the model has no density of z, its samples are shown by a histogram.
+    """
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    picture, true, approximate = figure.subplots(1, 3, width_ratios=(0.7, 1, 1))
+    shown = pictures.grid(np.asarray(image)[np.newaxis], columns=1, value_range=config.value_range)
+    picture.imshow(shown.squeeze(), cmap="gray", vmin=0, vmax=255)
+    picture.set_axis_off()
+    picture.set_title(f"log p(x) = {comparison.log_prob:.2f} nats")
+    first, second = comparison.first, comparison.second
+    densities = np.exp(comparison.true)
+    options = {"vmin": 0.0, "vmax": densities.max(), "cmap": "viridis", "rasterized": True}
+    true.pcolormesh(first, second, densities.T, **options)
+    true.set_title("p(z|x)")
+    gap = comparison.log_prob - comparison.elbo
+    if comparison.approximate is None:
+        bins = [np.linspace(axis[0], axis[-1], 61) for axis in (first, second)]
+        approximate.hist2d(*comparison.samples.T, bins=bins, density=True, **options)
+        approximate.set_title(f"samples of q(z|x), ELBO {gap:.2f} nats below")
+    else:
+        approximate.pcolormesh(first, second, np.exp(comparison.approximate).T, **options)
+        approximate.set_title(f"q(z|x), ELBO {gap:.2f} nats below")
+    for axes in (true, approximate):
+        axes.set(xlabel="z_1", ylabel="z_2", xlim=first[[0, -1]], ylim=second[[0, -1]])
+    beside = path.with_name(f".{path.name}.new")
+    figure.savefig(beside, format="png", dpi=100)
+    beside.replace(path)

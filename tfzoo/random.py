@@ -151,7 +151,7 @@ def sample(distribution: tfd.Distribution, num_samples: int | Tensor, seed: Tens
         raise ValueError(
             f"seed must hold one pair for each of the {batch[0]} examples. Received: shape {tuple(seed.shape)}"
         )
-    if isinstance(distribution, tfd.TransformedDistribution):
+    if hasattr(distribution, "bijector"):  # a tfd.TransformedDistribution, of one class or another
         base = distribution.distribution
         alike = base.batch_shape.rank == batch.rank and base.batch_shape.is_compatible_with(batch)
         if base.event_shape.rank == 1 and (alike or (per_example and base.batch_shape.rank == 0)):

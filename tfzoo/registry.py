@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from tfzoo.models import IWAE, VAE, HamiltonianVAE, LangevinVAE
+from tfzoo.models import IAFVAE, IWAE, VAE, HamiltonianVAE, LangevinVAE
 from tfzoo.models.base import LatentVariableModel
 from tfzoo.presets import PRESETS
 
@@ -15,6 +15,7 @@ __all__ = ["create_model", "list_models", "list_presets"]
 
 _MODELS: dict[str, type[LatentVariableModel]] = {
     "hamiltonian_vae": HamiltonianVAE,
+    "iaf_vae": IAFVAE,
     "iwae": IWAE,
     "langevin_vae": LangevinVAE,
     "vae": VAE,

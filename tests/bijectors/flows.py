@@ -4,8 +4,6 @@ from tfzoo.bijectors import IAF
 
 # name -> (latent_dim, dtype) -> a small flow
 FLOWS = {
-    "iaf, gated": lambda size, dtype: IAF(size, num_steps=2, hidden_units=(8, 8), dtype=dtype),
-    "iaf, affine": lambda size, dtype: IAF(
-        size, num_steps=3, hidden_units=(8,), transformation="affine", order="permuted", dtype=dtype
-    ),
+    "iaf, gated": lambda size, dtype: IAF(size, num_steps=2, hidden_units=(8, 8), transformation="gated", dtype=dtype),
+    "iaf, affine": lambda size, dtype: IAF(size, num_steps=3, hidden_units=(8,), order="permuted", dtype=dtype),
 }

@@ -50,9 +50,10 @@ def model_of(name="vae", *, shift=0.0, widen=1.3, dtype="float64", **options):
     decoder.set_weights([W.T, OFFSET])
     kernel = W @ POSTERIOR_COVARIANCE / SCALE**2
     encoder.set_weights([kernel, -OFFSET @ kernel])
-    model.posterior_layer.loc.set_weights([np.eye(D), np.full(D, shift)])
+    gaussian = getattr(model.posterior_layer, "gaussian", model.posterior_layer)  # a flow's base
+    gaussian.loc.set_weights([np.eye(D), np.full(D, shift)])
     deviations = widen * np.sqrt(np.diag(POSTERIOR_COVARIANCE))
-    model.posterior_layer.scale.set_weights([np.zeros([D, D]), np.log(np.expm1(deviations))])
+    gaussian.scale.set_weights([np.zeros([D, D]), np.log(np.expm1(deviations))])
     return model
 
 

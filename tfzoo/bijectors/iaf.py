@@ -1,17 +1,17 @@
 """Inverse autoregressive flow, and masked autoregressive flow by inversion.
 
     (m, s) = MADE(z, context),  and for each step
-    gated:   g = sigmoid(s),  z <- g z + (1 - g) m,     log |det| = sum log g
     affine:  z <- m + softplus(s) z,                    log |det| = sum log softplus(s)
+    gated:   g = sigmoid(s),  z <- g z + (1 - g) m,     log |det| = sum log g
 
 Each step's Jacobian is triangular in the step's order of the variables, which changes from step to step. Forward takes
 one pass a step for all variables. The inverse finds one variable after the other, D passes a step; a MAF, whose density
 is the fast direction, is `tfb.Invert(iaf.bijector(context))`.
 
 Deviations:
-  The poster prints the affine step, z_t = m_t + sigma_t z_{t-1}; the gated one, of Kingma et al., is the default: it is
-  an average of two numbers and cannot blow up. Softplus for sigma, where others have exp: linear in the network's
-  output, so that a large context does not overflow (test_finite_for_large_contexts_and_latents).
+  Kingma et al. prefer the gated step, an average of two numbers. It can only contract, and starts at sigmoid(2) of its
+  input: the affine step, which the poster prints, is the default. Its sigma is a softplus where others have exp: linear
+  in the network's output, so that a large context does not overflow (test_finite_for_large_contexts_and_latents).
 
 References:
   Kingma, Salimans, Jozefowicz, Chen, Sutskever, Welling, "Improving Variational Inference with Inverse Autoregressive
@@ -53,8 +53,8 @@ class IAF(Flow):
       latent_dim: D, at least 1.
       num_steps: autoregressive steps, each with a network of its own.
       hidden_units: widths of each network's hidden layers.
-      transformation: "gated", which only ever contracts volumes: for posteriors, narrower than where they start from;
-        or "affine", the general scale and shift.
+      transformation: "affine", the general scale and shift, which starts near the identity; or "gated", which only
+        ever contracts volumes: for posteriors narrower than where they start from.
       order: of the variables: "reversed" from step to step, or "permuted", a random order for each step but the first.
       activation: of the hidden layers.
       seed: of the permutations.
@@ -70,7 +70,7 @@ class IAF(Flow):
         *,
         num_steps: int = 4,
         hidden_units: Sequence[int] = (128, 128),
-        transformation: str = "gated",
+        transformation: str = "affine",
         order: str = "reversed",
         activation: str = "elu",
         seed: int = 0,

@@ -1,11 +1,11 @@
-"""The verbs that write pictures: `sample`, `reconstruct`, `interpolate`, `inpaint`."""
+"""The verbs that write pictures: `sample`, `reconstruct`, `interpolate`, `inpaint`, `posterior`."""
 
 import os
 import pathlib
 
 import click
 
-from tfzoo import gallery, runs
+from tfzoo import gallery, posterior_grid, runs
 from tfzoo.cli.group import RUN, SEED, say, verb
 
 _OUT = click.option("--out", type=click.Path(path_type=pathlib.Path), help="PNG to write [default: in the run folder].")
@@ -88,3 +88,23 @@ def _inpaint(
     images = gallery.some_images(config, split, count)
     gallery.write_inpaintings(config, model, path, images, hide=hide, completions=completions, seed=seed)
     say("inpaintings", path)
+
+
+@verb("posterior", "tfzoo posterior runs/iaf_vae_mnist_2d --index 3")
+@RUN
+@_SPLIT
+@click.option("--index", default=0, show_default=True, type=click.IntRange(0), help="Which image.")
+@click.option("--points", default=200, show_default=True, type=click.IntRange(10), help="Grid points of each axis.")
+@click.option("--samples", default=1000, show_default=True, type=click.IntRange(1), help="Posterior samples.")
+@_OUT
+@SEED
+def _posterior(
+    run: pathlib.Path, split: str, index: int, points: int, samples: int, out: pathlib.Path | None, seed: int
+) -> None:
+    """Show an image's true posterior beside the approximate one, for a model of two latents."""
+    path = _picture_path(run, out, f"posterior_{index}")
+    config, model = runs.load(run)
+    image = gallery.some_images(config, split, 1, (index,))[0]
+    found = posterior_grid.compare(model, image, num_points=points, num_samples=samples, seed=seed)
+    gallery.write_posterior(config, path, image, found)
+    say("posterior", path)

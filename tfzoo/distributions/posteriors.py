@@ -1,7 +1,11 @@
 """Approximate posteriors: Keras layers from an encoder's features to a distribution over latents.
 
 The layer owns the weights; `distribution(features)` returns a fresh TFP distribution with batch ``[B]``, event
-``[D]``.
+``[D]``. A `FlowPosterior`'s is a `tfd.TransformedDistribution`, whose base is where the flow starts.
+
+References:
+  Kingma, Welling, "Auto-Encoding Variational Bayes", https://arxiv.org/abs/1312.6114
+  Rezende, Mohamed, "Variational Inference with Normalizing Flows", https://arxiv.org/abs/1505.05770
 """
 
 from typing import Any
@@ -10,9 +14,10 @@ import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from tfzoo.bijectors.flow import Flow
 from tfzoo.types import Tensor
 
-__all__ = ["GaussianPosterior"]
+__all__ = ["FlowPosterior", "GaussianPosterior"]
 
 # Far below any useful deviation; keeps log q finite where softplus underflows.
 _MIN_SCALE = 1e-6
@@ -26,9 +31,6 @@ class GaussianPosterior(keras.layers.Layer):
 
     Args:
       latent_dim: D.
-
-    References:
-      Kingma, Welling, "Auto-Encoding Variational Bayes", https://arxiv.org/abs/1312.6114
     """
 
     def __init__(self, latent_dim: int, **kwargs: Any) -> None:
@@ -50,3 +52,58 @@ class GaussianPosterior(keras.layers.Layer):
 
     def get_config(self) -> dict:
         return {**super().get_config(), "latent_dim": self.latent_dim}
+
+
+@keras.saving.register_keras_serializable("tfzoo")
+class FlowPosterior(keras.layers.Layer):
+    """q(z|x): a distribution moved by a flow, with a linear head of the features as the flow's context.
+
+    Args:
+      flow: a layer of `tfzoo.bijectors`, not built yet, or built for contexts of `context_dim`.
+      context_dim: E of the flow's context.
+      base: where the flow starts: "encoder", N(mean, diag(scale^2)) by two more heads; "standard", N(0, I), so that all
+        that depends on the image goes through the context.
+
+    Raises:
+      ValueError: if `base` or `context_dim` is out of its range.
+    """
+
+    def __init__(self, flow: Flow, *, context_dim: int = 64, base: str = "encoder", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if base not in ("encoder", "standard"):
+            raise ValueError(f"base must be encoder or standard. Received: {base!r}")
+        if isinstance(context_dim, bool) or not isinstance(context_dim, int) or context_dim < 1:
+            raise ValueError(f"context_dim must be a whole number of at least 1. Received: {context_dim!r}")
+        self.flow = flow
+        self.context_dim = context_dim
+        self.base = base
+        self.context = keras.layers.Dense(context_dim, dtype=self.variable_dtype, name="context")
+        if base == "encoder":
+            self.gaussian = GaussianPosterior(flow.latent_dim, dtype=self.variable_dtype, name="base")
+
+    def build(self, input_shape: tuple) -> None:
+        self.context.build(input_shape)
+        if self.base == "encoder":
+            self.gaussian.build(input_shape)
+        if not self.flow.built:
+            self.flow.build((None, self.context_dim))
+        self.built = True
+
+    def distribution(self, features: Tensor) -> tfd.TransformedDistribution:
+        """Returns q(z|x), batch ``[B]``, event ``[D]``, for features ``[B, E]``."""
+        features = tf.cast(features, self.variable_dtype)
+        context = self.context(features)
+        if self.base == "encoder":
+            base = self.gaussian.distribution(features)
+        else:
+            zeros = tf.zeros([tf.shape(context)[0], self.flow.latent_dim], context.dtype)
+            base = tfd.Independent(tfd.Normal(zeros, tf.ones_like(zeros)), 1)
+        return tfd.TransformedDistribution(base, self.flow.bijector(context))
+
+    def get_config(self) -> dict:
+        own = {"flow": keras.saving.serialize_keras_object(self.flow), "context_dim": self.context_dim}
+        return {**super().get_config(), **own, "base": self.base}
+
+    @classmethod
+    def from_config(cls, config: dict) -> "FlowPosterior":
+        return cls(**{**config, "flow": keras.saving.deserialize_keras_object(config["flow"])})

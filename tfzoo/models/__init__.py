@@ -1,8 +1,9 @@
 """The zoo's models, one class a file."""
 
 from tfzoo.models.hamiltonian_vae import HamiltonianVAE
+from tfzoo.models.iaf_vae import IAFVAE
 from tfzoo.models.iwae import IWAE
 from tfzoo.models.langevin_vae import LangevinVAE
 from tfzoo.models.vae import VAE
 
-__all__ = ["IWAE", "VAE", "HamiltonianVAE", "LangevinVAE"]
+__all__ = ["IAFVAE", "IWAE", "VAE", "HamiltonianVAE", "LangevinVAE"]

@@ -7,7 +7,6 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tfzoo import random
-from tfzoo.distributions.posteriors import GaussianPosterior
 from tfzoo.distributions.priors import StandardNormalPrior
 from tfzoo.models import inpainting
 from tfzoo.models.base import LatentVariableModel
@@ -60,8 +59,12 @@ class AmortisedModel(LatentVariableModel):
         features = self._build_network("encoder", encoder, self.event_shape)
         if len(features) != 1 or features[0] is None:
             raise ValueError(f"encoder must return features [B, E]. Received: [B, {', '.join(map(str, features))}]")
-        self.posterior_layer = GaussianPosterior(self.latent_dim, dtype=self.variable_dtype, name="posterior")
-        self.posterior_layer.build((None, *features))
+        self._features = features
+
+    def _set_posterior(self, layer: keras.layers.Layer) -> None:
+        """Takes the layer that makes q(z|x) of the encoder's features; a subclass's `__init__` calls it."""
+        self.posterior_layer = layer
+        layer.build((None, *self._features))
 
     @property
     def proposal_name(self) -> str:
@@ -85,6 +88,10 @@ class AmortisedModel(LatentVariableModel):
 
     def _encode(self, x: Tensor, seed: Tensor) -> Tensor:
         return self._posterior(x).mean()
+
+    def bound(self, x: Tensor, inference: dict[str, Tensor], training: bool = False) -> Tensor:
+        """Returns the ELBO's estimate, ``[B]``."""
+        return tf.reduce_mean(self._log_weights(x, inference, training), axis=0)
 
     def call(self, x: TensorLike, training: bool = False, seed: Seed = None) -> dict[str, Tensor]:
         """Returns the inference for a batch: "z" ``[S, B, D]`` and "kl", the estimate of KL(q || p), ``[S, B]``."""

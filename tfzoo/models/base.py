@@ -289,14 +289,18 @@ class LatentVariableModel(keras.Model, abc.ABC):
         Raises:
           ValueError: where a part's weights are of another shape; nothing is changed then.
         """
-        parts = {name: part for name, part in vars(self).items() if isinstance(part, keras.layers.Layer)}
-        shared = [(part, getattr(other, name)) for name, part in parts.items() if hasattr(other, name)]
+        theirs = other._parts()
+        shared = [(part, theirs[name]) for name, part in self._parts().items() if name in theirs]
         for part, source in shared:
-            ours, theirs = ([tuple(weight.shape) for weight in each.weights] for each in (part, source))
-            if ours != theirs:
-                raise ValueError(f"{part.name} must have weights of the shapes {ours}. Received: {theirs}")
+            shapes, received = ([tuple(weight.shape) for weight in each.weights] for each in (part, source))
+            if shapes != received:
+                raise ValueError(f"{part.name} must have weights of the shapes {shapes}. Received: {received}")
         for part, source in shared:
             part.set_weights(source.get_weights())
+
+    def _parts(self) -> dict[str, keras.layers.Layer]:
+        """Returns the layers that make up the model, by what they are for."""
+        return {name: part for name, part in vars(self).items() if isinstance(part, keras.layers.Layer)}
 
     def export(self, path: str | os.PathLike, **kwargs: Any) -> None:
         """Writes a SavedModel with the signatures that `tfzoo.models.saved_model` describes.
@@ -326,7 +330,7 @@ class LatentVariableModel(keras.Model, abc.ABC):
     @classmethod
     def from_config(cls, config: dict, custom_objects: dict | None = None) -> "LatentVariableModel":
         config = dict(config, event_shape=tuple(config["event_shape"]))
-        for key in ("encoder", "decoder", "prior"):
+        for key in ("encoder", "decoder", "prior", "posterior"):
             if isinstance(config.get(key), dict):
                 config[key] = keras.saving.deserialize_keras_object(config[key], custom_objects=custom_objects)
         return cls(**config)

@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-from tfzoo.models.amortised import AmortisedModel
+from tfzoo.models.flow_posterior import FlowPosteriorModel
 from tfzoo.objectives.bounds import log_mean_exp
 from tfzoo.types import Tensor
 
@@ -20,13 +20,13 @@ __all__ = ["IWAE"]
 
 
 @keras.saving.register_keras_serializable("tfzoo")
-class IWAE(AmortisedModel):
+class IWAE(FlowPosteriorModel):
     """Importance weighted autoencoder with one stochastic layer (Burda et al., arXiv:1509.00519).
 
     Args:
       num_samples: S of the training bound.
-      **kwargs: see `tfzoo.models.amortised.AmortisedModel`; its estimator is always "sampled", since the bound is a
-        function of each sample's weight.
+      **kwargs: see `tfzoo.models.flow_posterior.FlowPosteriorModel`; its estimator is always "sampled", since the
+        bound is a function of each sample's weight.
     """
 
     def __init__(self, *, event_shape: tuple[int, ...], num_samples: int = 5, **kwargs: Any) -> None:

@@ -32,6 +32,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tfzoo import random
+from tfzoo.distributions.posteriors import GaussianPosterior
 from tfzoo.integrators import annealing, phase_space
 from tfzoo.integrators.arguments import check_num_steps
 from tfzoo.models.amortised import AmortisedModel
@@ -84,6 +85,7 @@ class PhaseSpaceModel(AmortisedModel):
         self.annealed = annealed
         self.diverged = keras.metrics.Mean(name="diverged")
         dtype = self.variable_dtype
+        self._set_posterior(GaussianPosterior(self.latent_dim, dtype=dtype, name="posterior"))
         if len(self.step_size_range) != 2 or not 0 <= self.step_size_range[0] < self.step_size_range[1] < float("inf"):
             raise ValueError(f"step_size_range must be a pair that rises from 0 or more. Received: {step_size_range}")
         low, high = self.step_size_range

@@ -13,17 +13,17 @@ References:
 from typing import Any
 
 import keras
-import tensorflow as tf
 
-from tfzoo.models.amortised import AmortisedModel
-from tfzoo.types import Tensor
+from tfzoo.models.flow_posterior import FlowPosteriorModel
 
 __all__ = ["VAE"]
 
 
 @keras.saving.register_keras_serializable("tfzoo")
-class VAE(AmortisedModel):
-    """Variational autoencoder with a diagonal Gaussian posterior (Kingma and Welling, arXiv:1312.6114).
+class VAE(FlowPosteriorModel):
+    """Variational autoencoder (Kingma and Welling, arXiv:1312.6114).
+
+    Its posterior is a diagonal Gaussian, or any flow (`posterior="iaf"`).
 
     Example::
 
@@ -32,13 +32,9 @@ class VAE(AmortisedModel):
         model.fit(tfzoo.data.load("mnist", "train", batch_size=100, binarize="dynamic"), epochs=10)
 
     Args:
-      **kwargs: see `tfzoo.models.amortised.AmortisedModel`.
+      **kwargs: see `tfzoo.models.flow_posterior.FlowPosteriorModel`.
     """
 
     def __init__(self, *, event_shape: tuple[int, ...], **kwargs: Any) -> None:
         super().__init__(event_shape=event_shape, **kwargs)
         self.build()
-
-    def bound(self, x: Tensor, inference: dict[str, Tensor], training: bool = False) -> Tensor:
-        """Returns the ELBO's estimate, ``[B]``."""
-        return tf.reduce_mean(self._log_weights(x, inference, training), axis=0)
