@@ -18,15 +18,16 @@ TREES = {file: ast.parse(file.read_text()) for file in FILES}
 IDS = [str(file.relative_to(ROOT)) for file in FILES]
 
 # Who may import whom, as DESIGN has it: the core knows no objects, the parts know no models, the library no programs.
-CORE = {"math", "random", "types"}
+CORE = {"checks", "math", "random", "types"}
 PARTS = {"networks", "bijectors", "integrators", "geometry", "transport", "distributions", "objectives"}
 LIBRARY = CORE | PARTS | {"models", "metrics", "data", "presets", "registry", "callbacks", "pictures"}
 MAY_IMPORT = {
     "types": set(),
     "version": set(),
+    "checks": set(),
     "random": {"types"},
     "math": {"types"},
-    "networks": {"math", "types"},
+    "networks": {"checks", "math", "types"},
     "integrators": CORE,
     "geometry": CORE,
     "transport": CORE,
@@ -52,7 +53,8 @@ MAY_IMPORT = {
 }
 # Heavy packages, and the only parts that may import them.
 FOREIGN = {
-    "keras": set(MAY_IMPORT) - {"types", "random", "math", "integrators", "geometry", "transport", "objectives"},
+    "keras": set(MAY_IMPORT)
+    - {"checks", "types", "random", "math", "integrators", "geometry", "transport", "objectives"},
     "tensorflow_probability": {"random", "bijectors", "integrators", "geometry", "distributions", "objectives"}
     | {"models"},
     "scipy": {"transport", "metrics", "math", "posterior_grid"},

@@ -19,6 +19,7 @@ import tensorflow as tf
 from tensorflow_probability import util as tfp_util
 
 from tfzoo.bijectors.uncached import UncachedBijector
+from tfzoo.checks import check_positive
 from tfzoo.types import Tensor, TensorLike
 
 __all__ = ["Flow", "FlowBijector"]
@@ -43,9 +44,7 @@ class Flow(keras.layers.Layer, abc.ABC):
 
     def __init__(self, latent_dim: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if isinstance(latent_dim, bool) or not isinstance(latent_dim, int) or latent_dim < 1:
-            raise ValueError(f"latent_dim must be a whole number of at least 1. Received: {latent_dim!r}")
-        self.latent_dim = latent_dim
+        self.latent_dim = check_positive("latent_dim", latent_dim)
         self.context_dim: int | None = None
 
     def build(self, input_shape: Sequence[int | None] | None = None) -> None:

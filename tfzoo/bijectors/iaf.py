@@ -29,6 +29,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfzoo.bijectors.flow import Flow
+from tfzoo.checks import check_positive
 from tfzoo.math.loops import repeat
 from tfzoo.networks.made import MADE
 from tfzoo.types import Tensor
@@ -77,22 +78,20 @@ class IAF(Flow):
         **kwargs: Any,
     ) -> None:
         super().__init__(latent_dim, **kwargs)
-        if isinstance(num_steps, bool) or not isinstance(num_steps, int) or num_steps < 1:
-            raise ValueError(f"num_steps must be a whole number of at least 1. Received: {num_steps!r}")
         if transformation not in _START:
             raise ValueError(f"transformation must be gated or affine. Received: {transformation!r}")
         if order not in ("reversed", "permuted"):
             raise ValueError(f"order must be reversed or permuted. Received: {order!r}")
-        self.num_steps = num_steps
-        self.hidden_units = tuple(hidden_units)
+        self.num_steps = check_positive("num_steps", num_steps)
+        self.hidden_units = tuple(int(width) for width in hidden_units)
         self.transformation = transformation
         self.order = order
         self.activation = activation
-        self.seed = seed
+        self.seed = int(seed)
         self.networks = [
             MADE(
-                latent_dim,
-                hidden_units=hidden_units,
+                self.latent_dim,
+                hidden_units=self.hidden_units,
                 order=variables,
                 activation=activation,
                 bias=(0.0, _START[transformation]),

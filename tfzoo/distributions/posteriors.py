@@ -15,6 +15,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tfzoo.bijectors.flow import Flow
+from tfzoo.checks import check_positive
 from tfzoo.types import Tensor
 
 __all__ = ["FlowPosterior", "GaussianPosterior"]
@@ -72,12 +73,10 @@ class FlowPosterior(keras.layers.Layer):
         super().__init__(**kwargs)
         if base not in ("encoder", "standard"):
             raise ValueError(f"base must be encoder or standard. Received: {base!r}")
-        if isinstance(context_dim, bool) or not isinstance(context_dim, int) or context_dim < 1:
-            raise ValueError(f"context_dim must be a whole number of at least 1. Received: {context_dim!r}")
         self.flow = flow
-        self.context_dim = context_dim
+        self.context_dim = check_positive("context_dim", context_dim)
         self.base = base
-        self.context = keras.layers.Dense(context_dim, dtype=self.variable_dtype, name="context")
+        self.context = keras.layers.Dense(self.context_dim, dtype=self.variable_dtype, name="context")
         if base == "encoder":
             self.gaussian = GaussianPosterior(flow.latent_dim, dtype=self.variable_dtype, name="base")
 

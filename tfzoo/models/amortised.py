@@ -7,10 +7,11 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tfzoo import random
+from tfzoo.checks import check_positive
 from tfzoo.distributions.priors import StandardNormalPrior
 from tfzoo.models import inpainting
 from tfzoo.models.base import LatentVariableModel
-from tfzoo.models.validation import as_mask, check_positive
+from tfzoo.models.validation import as_mask
 from tfzoo.networks import default
 from tfzoo.objectives import importance
 from tfzoo.types import Seed, Tensor, TensorLike

@@ -16,6 +16,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tfzoo import random
+from tfzoo.checks import check_positive
 from tfzoo.distributions import likelihoods, priors
 from tfzoo.models import divergence, saved_model
 from tfzoo.models.validation import (
@@ -23,7 +24,6 @@ from tfzoo.models.validation import (
     as_latents,
     check_event_shape,
     check_images,
-    check_positive,
     values_in_range,
 )
 from tfzoo.networks import default

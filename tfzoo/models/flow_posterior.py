@@ -21,6 +21,7 @@ from tensorflow_probability import distributions as tfd
 from tfzoo import random
 from tfzoo.bijectors import IAF
 from tfzoo.bijectors.flow import Flow
+from tfzoo.checks import check_positive
 from tfzoo.distributions.posteriors import FlowPosterior, GaussianPosterior
 from tfzoo.models.amortised import AmortisedModel
 from tfzoo.types import Tensor, TensorLike
@@ -57,7 +58,7 @@ class FlowPosteriorModel(AmortisedModel):
         super().__init__(event_shape=event_shape, **kwargs)
         self._posterior_name = posterior if isinstance(posterior, str) else None
         self.posterior_base = posterior_base
-        self.context_dim = context_dim
+        self.context_dim = check_positive("context_dim", context_dim)
         dtype = self.variable_dtype
         if posterior == "gaussian":
             self._set_posterior(GaussianPosterior(self.latent_dim, dtype=dtype, name="posterior"))
@@ -70,7 +71,7 @@ class FlowPosteriorModel(AmortisedModel):
         if posterior.latent_dim != self.latent_dim:
             raise ValueError(f"posterior must be over latent_dim = {self.latent_dim}. Received: {posterior.latent_dim}")
         self._set_posterior(
-            FlowPosterior(posterior, context_dim=context_dim, base=posterior_base, dtype=dtype, name="posterior")
+            FlowPosterior(posterior, context_dim=self.context_dim, base=posterior_base, dtype=dtype, name="posterior")
         )
 
     def _parts(self) -> dict[str, keras.layers.Layer]:

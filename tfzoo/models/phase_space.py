@@ -32,11 +32,11 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tfzoo import random
+from tfzoo.checks import check_positive
 from tfzoo.distributions.posteriors import GaussianPosterior
 from tfzoo.integrators import annealing, phase_space
 from tfzoo.integrators.arguments import check_num_steps
 from tfzoo.models.amortised import AmortisedModel
-from tfzoo.models.validation import check_positive
 from tfzoo.networks.constrained import ConstrainedVariable, InverseTemperatures
 from tfzoo.types import LogProbFn, Seed, Tensor, TensorLike
 

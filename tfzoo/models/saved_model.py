@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from tfzoo import random
-from tfzoo.models.validation import check_positive
+from tfzoo.checks import check_positive
 from tfzoo.types import Tensor
 
 if TYPE_CHECKING:

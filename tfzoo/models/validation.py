@@ -18,16 +18,8 @@ __all__ = [
     "as_mask",
     "check_event_shape",
     "check_images",
-    "check_positive",
     "values_in_range",
 ]
-
-
-def check_positive(name: str, value: int) -> int:
-    """Returns `value` as an int, or raises ValueError unless it is a whole number of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"{name} must be a whole number of at least 1. Received: {value!r}")
-    return int(value)
 
 
 def check_event_shape(event_shape: Sequence[int] | None) -> EventShape:
