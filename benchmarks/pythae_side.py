@@ -9,7 +9,7 @@ import numpy as np
 import pythae
 import torch
 from pythae.data.datasets import BaseDataset
-from pythae.models import HVAE, IWAE, VAE, HVAEConfig, IWAEConfig, VAEConfig
+from pythae.models import HVAE, IWAE, VAE, VAE_IAF, HVAEConfig, IWAEConfig, VAE_IAF_Config, VAEConfig
 from pythae.models.base.base_utils import ModelOutput
 from pythae.models.nn import BaseDecoder, BaseEncoder
 from pythae.trainers import BaseTrainer, BaseTrainerConfig
@@ -60,6 +60,8 @@ def create_model(model: str, network: str, latent_dim: int) -> nn.Module:
     if model.startswith("hamiltonian_vae_"):
         num_steps = int(model.removeprefix("hamiltonian_vae_"))
         return HVAE(HVAEConfig(n_lf=num_steps, eps_lf=0.001, beta_zero=0.3, **options), **networks)
+    if model == "iaf_vae":
+        return VAE_IAF(VAE_IAF_Config(n_made_blocks=2, n_hidden_in_made=3, hidden_size=128, **options), **networks)
     if model == "iwae":
         return IWAE(IWAEConfig(number_samples=5, **options), **networks)
     return VAE(VAEConfig(**options), **networks)
