@@ -1,5 +1,9 @@
 """Invertible maps: `tfb.Bijector`s, and Keras layers that make them from their weights and a context."""
 
+from tfzoo.bijectors.actnorm import ActNorm
+from tfzoo.bijectors.coupling import CouplingFlow
+from tfzoo.bijectors.flow_chain import FlowChain
+from tfzoo.bijectors.mixing import LUMixing
 from tfzoo.bijectors.phase_space import LeapfrogStep, QuasiSymplecticStep
 
-__all__ = ["LeapfrogStep", "QuasiSymplecticStep"]
+__all__ = ["ActNorm", "CouplingFlow", "FlowChain", "LUMixing", "LeapfrogStep", "QuasiSymplecticStep"]
