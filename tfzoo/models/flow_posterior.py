@@ -11,6 +11,7 @@ References:
   Rezende, Mohamed, "Variational Inference with Normalizing Flows", https://arxiv.org/abs/1505.05770
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -19,8 +20,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tfzoo import random
-from tfzoo.bijectors import IAF
-from tfzoo.bijectors.flow import Flow
+from tfzoo.bijectors import IAF, CouplingFlow, Flow
 from tfzoo.checks import check_positive
 from tfzoo.distributions.posteriors import FlowPosterior, GaussianPosterior
 from tfzoo.models.amortised import AmortisedModel
@@ -29,15 +29,19 @@ from tfzoo.types import Tensor, TensorLike
 __all__ = ["FLOWS", "FlowPosteriorModel"]
 
 # What a posterior can be named, beside "gaussian".
-FLOWS: dict[str, Callable[..., Flow]] = {"iaf": IAF}
+FLOWS: dict[str, Callable[..., Flow]] = {
+    "coupling": CouplingFlow,
+    "iaf": IAF,
+    "spline": functools.partial(CouplingFlow, transformation="spline"),
+}
 
 
 class FlowPosteriorModel(AmortisedModel):
     """Base class of the VAE, the IWAE, and the VAEs that are named by their flow.
 
     Args:
-      posterior: "gaussian", diagonal, by the encoder; the name of a flow ("iaf"), with that layer's
-        defaults; or a layer of `tfzoo.bijectors` of the model's `latent_dim`.
+      posterior: "gaussian", diagonal, by the encoder; the name of a flow ("coupling", "iaf", "spline"), with that
+        layer's defaults; or a layer of `tfzoo.bijectors` of the model's `latent_dim`.
       posterior_base: where a flow starts: "encoder", a Gaussian by the encoder; "standard", N(0, I).
       context_dim: width of what the encoder tells the flow.
       **kwargs: see `tfzoo.models.amortised.AmortisedModel`.
