@@ -1,5 +1,6 @@
 """What every flow promises: a log-determinant, an inverse, gradients, a context; and what TFP and Keras do with it."""
 
+import json
 import subprocess
 import sys
 
@@ -307,42 +308,69 @@ import json, sys
 import numpy as np
 import keras, tfzoo
 import tests.bijectors.test_bijectors_flows
-model = keras.saving.load_model(sys.argv[1] + "/model.keras")
 data = dict(np.load(sys.argv[1] + "/data.npz"))
-np.save(sys.argv[1] + "/keras.npy", model(data))
+answers = {name: keras.saving.load_model(path + ".keras")(data) for name, path in json.loads(sys.argv[2]).items()}
+np.savez(sys.argv[1] + "/loaded.npz", **answers)
 """
 SERVE = """
-import sys
+import json, sys
 import numpy as np, tensorflow as tf
 data = {name: tf.constant(value) for name, value in np.load(sys.argv[1] + "/data.npz").items()}
-answer = tf.saved_model.load(sys.argv[1] + "/served").signatures["serving_default"](**data)
-np.save(sys.argv[1] + "/served.npy", answer["log_prob"])
+answers = {
+    name: tf.saved_model.load(path).signatures["serving_default"](**data)["log_prob"]
+    for name, path in json.loads(sys.argv[2]).items()
+}
+np.savez(sys.argv[1] + "/served.npz", **answers)
 """
 
 
-@each_flow
-def test_fit_trains_all_of_it_and_files_keep_it(make, tmp_path):
-    keras.utils.set_random_seed(1)
-    model, data = Density(make(2, "float32")), ring(512)
-    model.compile(keras.optimizers.Adam(0.01))
-    start = model.evaluate(data, verbose=0)
-    before = [np.array(weight) for weight in model.flow.trainable_variables]
-    model.fit(data, batch_size=64, epochs=10, verbose=0)
-    assert before
-    for weight, old in zip(model.flow.trainable_variables, before, strict=True):
-        assert np.abs(weight - old).max() > 1e-4, weight.path
-    assert model.evaluate(data, verbose=0) < start - 0.2
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """For each flow: what training did, the model's answers, and those of its files in fresh processes."""
+    folder, data = tmp_path_factory.mktemp("flows"), ring(512)
     some = {name: value[:20] for name, value in data.items()}
-    expected = model(some)
+    np.savez(folder / "data.npz", **some)
+    found, paths = {}, {}
+    for number, (name, make) in enumerate(FLOWS.items()):
+        keras.utils.set_random_seed(1)
+        model, paths[name] = Density(make(2, "float32")), str(folder / str(number))
+        model.compile(keras.optimizers.Adam(0.01))
+        start = model.evaluate(data, verbose=0)
+        before = [np.array(weight) for weight in model.flow.trainable_variables]
+        model.fit(data, batch_size=64, epochs=10, verbose=0)
+        moved = {
+            weight.path: np.abs(weight - old).max()
+            for weight, old in zip(model.flow.trainable_variables, before, strict=True)
+        }
+        found[name] = {"gain": start - model.evaluate(data, verbose=0), "moved": moved, "expected": model(some)}
 
-    model.save(tmp_path / "model.keras")
+        @tf.function(input_signature=[tf.TensorSpec([None, 1], name="c"), tf.TensorSpec([None, 2], name="x")])
+        def log_prob(c, x, model=model):
+            return {"log_prob": model({"c": c, "x": x})}
 
-    @tf.function(input_signature=[tf.TensorSpec([None, 1], name="c"), tf.TensorSpec([None, 2], name="x")])
-    def log_prob(c, x):
-        return {"log_prob": model({"c": c, "x": x})}
+        model.save(paths[name] + ".keras")
+        tf.saved_model.save(model, paths[name], signatures=log_prob.get_concrete_function())
+    for script in (LOAD, SERVE):
+        command = [sys.executable, "-c", script, str(folder), json.dumps(paths)]
+        subprocess.run(command, check=True, capture_output=True)
+    for file in ("loaded", "served"):
+        with np.load(folder / f"{file}.npz") as answers:
+            for name in FLOWS:
+                found[name][file] = answers[name]
+    return found
 
-    tf.saved_model.save(model, str(tmp_path / "served"), signatures=log_prob)
-    np.savez(tmp_path / "data.npz", **some)
-    for script, name in ((LOAD, "keras"), (SERVE, "served")):
-        subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True, capture_output=True)
-        np.testing.assert_allclose(np.load(tmp_path / f"{name}.npy"), expected, rtol=1e-6, atol=1e-6)
+
+each_name = pytest.mark.parametrize("name", FLOWS)
+
+
+@each_name
+def test_fit_trains_all_of_it(name, trained):
+    assert trained[name]["moved"]
+    assert min(trained[name]["moved"].values()) > 1e-4, trained[name]["moved"]
+    assert trained[name]["gain"] > 0.2
+
+
+@each_name
+@pytest.mark.parametrize("file", ["loaded", "served"])
+def test_files_keep_it_in_a_fresh_process(name, file, trained):
+    np.testing.assert_allclose(trained[name][file], trained[name]["expected"], rtol=1e-6, atol=1e-6)

@@ -126,3 +126,18 @@ def test_a_layer_as_the_posterior():
 def test_bad_arguments(options, message):
     with pytest.raises(ValueError, match=rf"^{message}\. Received: "):
         tfzoo.create_model("vae", event_shape=(5,), latent_dim=2, **options)
+
+
+@each_flow
+def test_files_and_exports_keep_the_likelihood(flow, tmp_path):
+    options = {"event_shape": (5,), "latent_dim": 3, "posterior": flow, "context_dim": 4, "seed": 0}
+    model = shaken(tfzoo.create_model("iwae", num_samples=2, **options))
+    x, seed = np.random.default_rng(0).random((4, 5), np.float32), np.arange(8, dtype=np.int32).reshape(4, 2)
+    expected = model.log_prob(x, 6, seed)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(loaded.log_prob(x, 6, seed), expected, rtol=1e-6)
+    model.export(tmp_path / "served", num_samples=6, num_points=2)
+    served = tf.saved_model.load(str(tmp_path / "served")).signatures["log_prob"]
+    answer = served(images=tf.constant(x), seed=tf.constant(seed))["log_prob"]
+    np.testing.assert_allclose(answer, expected, rtol=2e-6)
