@@ -61,3 +61,5 @@ class Case:
 IMAGE_CASES = [Case(name, "image") for name in OPTIONS]
 # The shape of an example changes the networks, and these are the same for every model.
 CASES = [*IMAGE_CASES, Case("vae", "vector")]
+# What `fit` makes of data, networks and faults depends on how a loss is made of the bound: one model for each way.
+TRAINING_CASES = [Case("vae", "image"), Case("langevin_vae", "image")]

@@ -1,10 +1,12 @@
-"""Every test that takes a `case` runs for each model and shape, every one that takes an `image_case` for each model."""
+"""A test with a `case` runs for each model and shape, with an `image_case` for each model, with a `training_case` for
+each way of training.
+"""
 
 import pytest
 
-from tests.conformance.cases import CASES, IMAGE_CASES
+from tests.conformance.cases import CASES, IMAGE_CASES, TRAINING_CASES
 
-PARAMETERS = {"case": CASES, "image_case": IMAGE_CASES}
+PARAMETERS = {"case": CASES, "image_case": IMAGE_CASES, "training_case": TRAINING_CASES}
 
 
 def pytest_generate_tests(metafunc):

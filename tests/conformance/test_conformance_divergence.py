@@ -37,23 +37,23 @@ def all_finite(model):
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_nan_in_a_dataset_keeps_the_last_good_epoch(image_case, tmp_path, jit_compile):
-    model = image_case.compiled(jit_compile=jit_compile)
+def test_nan_in_a_dataset_keeps_the_last_good_epoch(training_case, tmp_path, jit_compile):
+    model = training_case.compiled(jit_compile=jit_compile)
     # XLA leaves the check of the data out: there the loss is what gives it away.
     with pytest.raises(ValueError, match=IN_LOSS if jit_compile else IN_DATA):
-        model.fit(broken_from_epoch(image_case, 1), epochs=3, verbose=0, callbacks=keepers(tmp_path))
+        model.fit(broken_from_epoch(training_case, 1), epochs=3, verbose=0, callbacks=keepers(tmp_path))
     kept = keras.saving.load_model(tmp_path / "model.keras")
     assert all_finite(kept)
     assert int(kept.optimizer.iterations) == 2
     # Trained again on good data, the run goes on with the second epoch.
-    again = image_case.compiled()
-    history = again.fit(image_case.images(8), batch_size=4, epochs=3, verbose=0, callbacks=keepers(tmp_path))
+    again = training_case.compiled()
+    history = again.fit(training_case.images(8), batch_size=4, epochs=3, verbose=0, callbacks=keepers(tmp_path))
     assert history.epoch == [1, 2]
     assert all_finite(again)
 
 
-def test_nan_in_an_array_stops_before_the_first_step(case):
-    model, x = case.compiled(), case.images(4)
+def test_nan_in_an_array_stops_before_the_first_step(training_case):
+    model, x = training_case.compiled(), training_case.images(4)
     x.flat[3] = np.nan
     for data in (x, {"image": x, "label": np.arange(4)}):
         with pytest.raises(ValueError, match=IN_DATA):
@@ -61,8 +61,8 @@ def test_nan_in_an_array_stops_before_the_first_step(case):
     assert int(model.optimizer.iterations) == 0
 
 
-def test_nan_in_validation_data(image_case):
-    model, x = image_case.compiled(), image_case.images(4)
+def test_nan_in_validation_data(training_case):
+    model, x = training_case.compiled(), training_case.images(4)
     bad = np.where(x == x.max(), np.nan, x)
     for data in (bad, (bad, np.arange(4)), tf.data.Dataset.from_tensors(bad)):
         with pytest.raises(ValueError, match=IN_DATA):
@@ -70,36 +70,36 @@ def test_nan_in_validation_data(image_case):
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_a_diverging_loss_keeps_the_last_good_epoch(image_case, tmp_path, jit_compile):
-    model = image_case.compiled(jit_compile=jit_compile)
+def test_a_diverging_loss_keeps_the_last_good_epoch(training_case, tmp_path, jit_compile):
+    model = training_case.compiled(jit_compile=jit_compile)
     rate = keras.callbacks.LearningRateScheduler(lambda epoch, _: 1e30 if epoch else 1e-3)
     with pytest.raises(ValueError, match=IN_LOSS):
         model.fit(
-            image_case.images(8), batch_size=4, epochs=3, verbose=0, callbacks=[rate, *keepers(tmp_path, every=1)]
+            training_case.images(8), batch_size=4, epochs=3, verbose=0, callbacks=[rate, *keepers(tmp_path, every=1)]
         )
     kept = keras.saving.load_model(tmp_path / "model.keras")
     assert all_finite(kept)
     assert int(kept.optimizer.iterations) == 2
 
 
-def test_the_last_step_of_an_epoch_is_seen_in_the_validation(image_case, tmp_path):
-    model, x = image_case.compiled(learning_rate=1e30), image_case.images(4)
+def test_the_last_step_of_an_epoch_is_seen_in_the_validation(training_case, tmp_path):
+    model, x = training_case.compiled(learning_rate=1e30), training_case.images(4)
     with pytest.raises(ValueError, match=f"{IN_LOSS}|{IN_CHAINS}"):
         model.fit(x, validation_data=x, verbose=0, callbacks=keepers(tmp_path))
     assert not (tmp_path / "model.keras").exists()
 
 
-def test_the_last_step_of_an_epoch_is_seen_in_the_weights(image_case, tmp_path):
-    model = image_case.model()
+def test_the_last_step_of_an_epoch_is_seen_in_the_weights(training_case, tmp_path):
+    model = training_case.model()
     model.compile(optimizer=keras.optimizers.SGD(float("inf")))
     with pytest.raises(ValueError, match=r"^the loss must stay finite: .* Received: weight \S+ nan of epoch 1$"):
-        model.fit(image_case.images(4), verbose=0, callbacks=keepers(tmp_path))
+        model.fit(training_case.images(4), verbose=0, callbacks=keepers(tmp_path))
     assert not (tmp_path / "model.keras").exists()
 
 
 @pytest.mark.fast
-def test_one_callback_a_list_or_none_are_taken(image_case):
-    model, x = image_case.compiled(), image_case.images(4)
+def test_one_callback_a_list_or_none_are_taken(training_case):
+    model, x = training_case.compiled(), training_case.images(4)
     seen = []
     callback = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(epoch))
     for given in (callback, [callback], (callback,), None):
@@ -110,11 +110,11 @@ def test_one_callback_a_list_or_none_are_taken(image_case):
         model.fit(x, epoch_count=3)
 
 
-def test_errors_that_are_not_about_images_are_left_as_they_are(image_case):
-    model = image_case.compiled()
+def test_errors_that_are_not_about_images_are_left_as_they_are(training_case):
+    model = training_case.compiled()
 
     def fail(*_):
         raise ValueError("a callback's own")
 
     with pytest.raises(ValueError, match=r"^a callback's own$"):
-        model.fit(image_case.images(2), verbose=0, callbacks=keras.callbacks.LambdaCallback(on_epoch_begin=fail))
+        model.fit(training_case.images(2), verbose=0, callbacks=keras.callbacks.LambdaCallback(on_epoch_begin=fail))

@@ -28,8 +28,8 @@ TRACED = ("array", "tfzoo.data")
 @pytest.mark.parametrize(
     ("form", "run_eagerly"), [*((form, True) for form in FORMS), *((form, False) for form in TRACED)]
 )
-def test_forms_of_data(image_case, form, run_eagerly):
-    model, x, y = image_case.model(), image_case.images(6), np.arange(6)
+def test_forms_of_data(training_case, form, run_eagerly):
+    model, x, y = training_case.model(), training_case.images(6), np.arange(6)
     model.compile(optimizer="adam", run_eagerly=run_eagerly)
     data = FORMS[form](x, y)
     options = {} if isinstance(data, tf.data.Dataset) else {"batch_size": 4}
@@ -40,15 +40,15 @@ def test_forms_of_data(image_case, form, run_eagerly):
     np.testing.assert_allclose(model.predict(data, verbose=0, **options), model.reconstruct(x), rtol=1e-4, atol=1e-5)
 
 
-def test_x_and_y_and_a_pair_for_validation(image_case):
-    model, x, y = image_case.compiled(), image_case.images(6), np.arange(6)
+def test_x_and_y_and_a_pair_for_validation(training_case):
+    model, x, y = training_case.compiled(), training_case.images(6), np.arange(6)
     history = model.fit(x, y, validation_data=(x, y), verbose=0).history
     assert np.isfinite(history["val_loss"]).all()
     assert np.isfinite(model.fit(x, y, validation_split=0.5, verbose=0).history["val_loss"]).all()
 
 
-def test_a_generator_of_tuples(image_case):
-    model, x = image_case.compiled(), image_case.images(6)
+def test_a_generator_of_tuples(training_case):
+    model, x = training_case.compiled(), training_case.images(6)
     model.fit(((x[i : i + 2],) for i in range(4)), steps_per_epoch=4, verbose=0)
     assert int(model.optimizer.iterations) == 4
 
@@ -66,16 +66,16 @@ def test_loss_is_minus_the_mean_bound(case):
 
 
 @pytest.mark.parametrize("shape", [(6,), (6, 1)])
-def test_sample_weights_weigh_examples(case, shape):
-    model, x = case.model(), case.images(6)
+def test_sample_weights_weigh_examples(training_case, shape):
+    model, x = training_case.model(), training_case.images(6)
     weights = np.linspace(0, 2, 6)
     inference = model(x, seed=0)
     loss = model.compute_loss(x, y_pred=inference, sample_weight=tf.constant(weights.reshape(shape)))
     np.testing.assert_allclose(loss, -np.mean(weights * model.bound(tf.constant(x), inference)), rtol=1e-5)
 
 
-def test_fit_with_sample_and_class_weights(image_case):
-    model, x, y = image_case.compiled(), image_case.images(6), np.arange(6) % 2
+def test_fit_with_sample_and_class_weights(training_case):
+    model, x, y = training_case.compiled(), training_case.images(6), np.arange(6) % 2
     model.fit(x, sample_weight=np.ones(6), verbose=0)
     model.fit(x, y, class_weight={0: 1.0, 1: 2.0}, verbose=0)
 
@@ -85,27 +85,27 @@ def test_fit_with_sample_and_class_weights(image_case):
     ["adamax", "rmsprop", keras.optimizers.AdamW(1e-3, clipnorm=1.0), keras.optimizers.SGD(1e-3, momentum=0.9)],
     ids=["adamax", "rmsprop", "clipped adamw", "momentum"],
 )
-def test_any_optimizer(image_case, optimizer):
-    model = image_case.model()
+def test_any_optimizer(training_case, optimizer):
+    model = training_case.model()
     if not isinstance(optimizer, str):
         optimizer = type(optimizer).from_config(optimizer.get_config())
     model.compile(optimizer=optimizer, run_eagerly=True)
-    model.fit(image_case.images(4), verbose=0)
+    model.fit(training_case.images(4), verbose=0)
     assert int(model.optimizer.iterations) == 1
 
 
-def test_ways_to_run(image_case):
-    x = image_case.images(8)
+def test_ways_to_run(training_case):
+    x = training_case.images(8)
     for options in ({"run_eagerly": True}, {"steps_per_execution": 2}):
-        model = image_case.model()
+        model = training_case.model()
         model.compile(optimizer="adam", **options)
         assert np.isfinite(model.fit(x, batch_size=4, verbose=0).history["loss"]).all()
     assert np.isfinite(model.train_on_batch(x, return_dict=True)["loss"])
 
 
-def test_the_same_loss_in_fit_and_in_evaluate(image_case):
+def test_the_same_loss_in_fit_and_in_evaluate(training_case):
     """No learning: the loss that `fit` reports is the one that `evaluate` measures, up to the noise."""
-    model, x = image_case.compiled(learning_rate=0.0), image_case.images(200)
+    model, x = training_case.compiled(learning_rate=0.0), training_case.images(200)
     fitted = model.fit(x, batch_size=100, verbose=0).history["loss"][0]
     evaluated = model.evaluate(x, batch_size=100, verbose=0, return_dict=True)["loss"]
     np.testing.assert_allclose(evaluated, fitted, rtol=0.05)

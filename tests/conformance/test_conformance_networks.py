@@ -56,9 +56,9 @@ KINDS = {"sequential": sequential, "functional": functional, "subclassed": subcl
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_networks_are_kept_trained_and_saved(image_case, kind, tmp_path):
-    encoder, decoder = KINDS[kind](image_case)
-    model, x = image_case.compiled(encoder=encoder, decoder=decoder), image_case.images(8)
+def test_networks_are_kept_trained_and_saved(training_case, kind, tmp_path):
+    encoder, decoder = KINDS[kind](training_case)
+    model, x = training_case.compiled(encoder=encoder, decoder=decoder), training_case.images(8)
     assert model.encoder is encoder
     assert model.decoder is decoder
     before = model.get_weights()
@@ -69,18 +69,18 @@ def test_networks_are_kept_trained_and_saved(image_case, kind, tmp_path):
     np.testing.assert_array_equal(loaded.log_prob(x, 3, seed=0), model.log_prob(x, 3, seed=0))
 
 
-def test_networks_export(image_case, tmp_path):
-    model = image_case.model(**dict(zip(("encoder", "decoder"), sequential(image_case), strict=True)))
+def test_networks_export(training_case, tmp_path):
+    model = training_case.model(**dict(zip(("encoder", "decoder"), sequential(training_case), strict=True)))
     model.export(tmp_path / "served", num_samples=2)
     served = tf.saved_model.load(str(tmp_path / "served")).signatures["reconstruct"]
-    x, seed = image_case.images(2), np.zeros([2, 2], np.int32)
+    x, seed = training_case.images(2), np.zeros([2, 2], np.int32)
     answer = served(images=tf.constant(x), seed=tf.constant(seed))["images"]
     np.testing.assert_allclose(answer, model.reconstruct(x, seed), rtol=1e-5)
 
 
-def test_the_training_flag_reaches_the_networks(image_case):
-    encoder, decoder = sequential(image_case)
-    model, x = image_case.compiled(encoder=encoder, decoder=decoder), image_case.images(8)
+def test_the_training_flag_reaches_the_networks(training_case):
+    encoder, decoder = sequential(training_case)
+    model, x = training_case.compiled(encoder=encoder, decoder=decoder), training_case.images(8)
     # Dropout rests outside of training ...
     np.testing.assert_array_equal(model.elbo(x, 1, 0), model.elbo(x, 1, 0))
     np.testing.assert_array_equal(model.decode(np.ones([2, 2])), model.decode(np.ones([2, 2])))
@@ -99,12 +99,12 @@ def test_the_training_flag_reaches_the_networks(image_case):
     assert np.any(before != np.array(moving_mean))
 
 
-def test_the_loss_includes_the_networks_own_losses(image_case):
-    size = math.prod(image_case.event_shape)
+def test_the_loss_includes_the_networks_own_losses(training_case):
+    size = math.prod(training_case.event_shape)
     encoder = keras.Sequential([layers.Flatten(), layers.Dense(4, kernel_regularizer=keras.regularizers.L2(3.0))])
     decoder = keras.Sequential([layers.Dense(size, activity_regularizer=keras.regularizers.L2(2.0))])
-    decoder.add(layers.Reshape(image_case.event_shape))
-    model, x = image_case.model(encoder=encoder, decoder=decoder), image_case.images(4)
+    decoder.add(layers.Reshape(training_case.event_shape))
+    model, x = training_case.model(encoder=encoder, decoder=decoder), training_case.images(4)
     for _ in range(2):  # and does not count them twice
         inference = model(x, training=True, seed=0)
         loss = model.compute_loss(x, y_pred=inference)
@@ -116,31 +116,31 @@ def test_the_loss_includes_the_networks_own_losses(image_case):
 
 
 @pytest.mark.fast
-def test_a_layer_that_is_falsy_is_still_the_users(image_case):
+def test_a_layer_that_is_falsy_is_still_the_users(training_case):
     @keras.saving.register_keras_serializable("tests")
     class Empty(keras.layers.Dense):
         def __len__(self):
             return 0
 
     encoder, decoder = Empty(3), Empty(5)
-    model = tfzoo.create_model(image_case.name, event_shape=(5,), latent_dim=2, encoder=encoder, decoder=decoder)
+    model = tfzoo.create_model(training_case.name, event_shape=(5,), latent_dim=2, encoder=encoder, decoder=decoder)
     assert model.encoder is encoder
     assert model.decoder is decoder
 
 
 @pytest.mark.fast
-def test_networks_that_return_more_than_a_tensor(image_case):
+def test_networks_that_return_more_than_a_tensor(training_case):
     inputs = keras.Input((2,))
     with pytest.raises(ValueError, match=r"^decoder must return one tensor\. Received: list$"):
-        image_case.model(decoder=keras.Model(inputs, [inputs, inputs]))
+        training_case.model(decoder=keras.Model(inputs, [inputs, inputs]))
 
 
 @pytest.mark.fast
-def test_a_frozen_network_stays_as_it_is(image_case):
-    encoder, decoder = functional(image_case)
+def test_a_frozen_network_stays_as_it_is(training_case):
+    encoder, decoder = functional(training_case)
     decoder.trainable = False
-    model = image_case.compiled(encoder=encoder, decoder=decoder)
+    model = training_case.compiled(encoder=encoder, decoder=decoder)
     before = decoder.get_weights()
-    model.fit(image_case.images(4), verbose=0)
+    model.fit(training_case.images(4), verbose=0)
     for old, new in zip(before, decoder.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
