@@ -1,5 +1,5 @@
 """Keras networks, tensors to tensors: what encoders and decoders are made of."""
 
-from tfzoo.networks import constrained, conv, default, mlp
+from tfzoo.networks import constrained, conv, default, mlp, picnn
 
-__all__ = ["constrained", "conv", "default", "mlp"]
+__all__ = ["constrained", "conv", "default", "mlp", "picnn"]
