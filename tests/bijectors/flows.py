@@ -3,4 +3,9 @@
 from tfzoo import bijectors
 
 # name -> (latent_dim, dtype) -> a small flow
-FLOWS = {}
+FLOWS = {
+    "pcp_map": lambda size, dtype: bijectors.PCPMap(size, hidden_units=(8, 8), dtype=dtype),
+    "pcp_map_projection": lambda size, dtype: bijectors.PCPMap(
+        size, hidden_units=(8,), context_units=(5,), nonnegative="projection", log_det_dtype="float64", dtype=dtype
+    ),
+}
