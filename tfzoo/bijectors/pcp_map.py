@@ -8,7 +8,8 @@ diffeomorphism, and of all maps between two densities it is the one of optimal t
 term linear in z: the posterior's mean may follow the context.
 
 Forward with its log-determinant costs D gradients, in closed form, and a Cholesky factor; the inverse is a convex
-optimisation, by Newton's method in one loop.
+optimisation, by Newton's method in one loop, each of whose rounds costs as much. Where a map is so steep in one
+direction and flat in another that its precision has no Cholesky factor, the log-determinant is NaN: `log_det_dtype`.
 
 Deviations:
   The network's recursion is the corrected one, see `tfzoo.networks.picnn`.
@@ -45,13 +46,15 @@ class _Potential(NamedTuple):
     scale: Tensor  # [], of the convex function
     curvature: Tensor  # [], of the quadratic
 
-    def value(self, z: Tensor) -> Tensor:
-        return self.scale * self.convex.value(z) + 0.5 * self.curvature * tf.reduce_sum(tf.square(z), axis=-1)
-
-    def gradient_and_hessian(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        gradient, hessian = self.convex.gradient_and_hessian(z)
+    def derivatives(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        value, gradient, hessian = self.convex.derivatives(z)
+        square = tf.reduce_sum(tf.square(z), axis=-1)
         identity = tf.eye(z.shape[-1], dtype=z.dtype)
-        return self.scale * gradient + self.curvature * z, self.scale * hessian + self.curvature * identity
+        return (
+            self.scale * value + 0.5 * self.curvature * square,
+            self.scale * gradient + self.curvature * z,
+            self.scale * hessian + self.curvature * identity,
+        )
 
     def cast(self, dtype: str) -> "_Potential":
         return tf.nest.map_structure(lambda x: None if x is None else tf.cast(x, dtype), self)
@@ -89,7 +92,7 @@ class PCPMap(Flow):
         nonnegative: str = "softplus",
         strong_convexity: float = 0.01,
         log_det_dtype: str | None = None,
-        max_iterations: int = 100,
+        max_iterations: int = 200,
         **kwargs: Any,
     ) -> None:
         super().__init__(latent_dim, **kwargs)
@@ -117,14 +120,13 @@ class PCPMap(Flow):
         start = keras.initializers.Constant(math.log(math.expm1(1.0 - self.strong_convexity)))
         self.raw_curvature = self.add_weight(shape=(), initializer=start, autocast=False, name="raw_curvature")
 
-    def potential(self, z: TensorLike, context: TensorLike | None = None) -> Tensor:
-        """Returns G ``[...]`` of `z` ``[..., D]`` for a context ``[..., E]``, up to a constant for each context."""
-        return self._given(self._as_context(context)).value(tf.convert_to_tensor(z, self.variable_dtype))
+    def derivatives(self, z: TensorLike, context: TensorLike | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns the potential ``[...]``, the map ``[..., D]`` and its Jacobian ``[..., D, D]`` at `z` ``[..., D]``.
 
-    def gradient_and_hessian(self, z: TensorLike, context: TensorLike | None = None) -> tuple[Tensor, Tensor]:
-        """Returns the map ``[..., D]`` and its Jacobian, symmetric and positive definite, ``[..., D, D]``."""
+        The potential is up to a constant for each context; the Jacobian is symmetric and positive definite.
+        """
         z = tf.convert_to_tensor(z, self.variable_dtype)
-        return self._given(self._as_context(context)).gradient_and_hessian(z)
+        return self._given(self._as_context(context)).derivatives(z)
 
     def invert(self, y: TensorLike, context: TensorLike | None = None) -> Inverse:
         """Returns the best points found for `y` ``[..., D]``, and which of them are the inverse.
@@ -143,7 +145,7 @@ class PCPMap(Flow):
         potential, dtype = self._given(context), z.dtype
         if self.log_det_dtype is not None:
             potential, z = potential.cast(self.log_det_dtype), tf.cast(z, self.log_det_dtype)
-        y, hessian = potential.gradient_and_hessian(z)
+        _, y, hessian = potential.derivatives(z)
         factor = tf.linalg.cholesky(hessian)
         log_det = 2.0 * tf.reduce_sum(tf.math.log(tf.linalg.diag_part(factor)), axis=-1)
         return tf.cast(y, dtype), tf.cast(log_det, dtype)
@@ -157,12 +159,18 @@ class PCPMap(Flow):
         potential = self._given(context)
         if context is not None:
             y += tf.zeros_like(context[..., :1])  # all leading dimensions, for the loop to keep
-        found = invert_gradient(potential.gradient_and_hessian, y, max_iterations=self.max_iterations)
-        gradient, hessian = potential.gradient_and_hessian(found.position)
+        found = invert_gradient(
+            potential.derivatives, y, curvature=potential.curvature, max_iterations=self.max_iterations
+        )
+        _, gradient, hessian = potential.derivatives(found.position)
         factor = tf.linalg.cholesky(tf.stop_gradient(hessian))
+        # A Hessian that rounding has made indefinite has no factor: nothing is known there.
+        has_factor = tf.reduce_all(tf.math.is_finite(tf.linalg.diag_part(factor)), axis=-1)
+        factor = tf.where(has_factor[..., tf.newaxis, tf.newaxis], factor, tf.eye(self.latent_dim, dtype=y.dtype))
         step = tf.linalg.cholesky_solve(factor, (y - gradient)[..., tf.newaxis])[..., 0]
         # The value is the search's, the derivative the implicit function theorem's.
-        return found._replace(position=found.position + (step - tf.stop_gradient(step)))
+        position = found.position + (step - tf.stop_gradient(step))
+        return found._replace(position=position, converged=found.converged & has_factor)
 
     def get_config(self) -> dict:
         own = {

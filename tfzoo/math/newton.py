@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from tfzoo.types import Tensor
@@ -15,7 +16,7 @@ class Inverse(NamedTuple):
 
     position: Tensor  # [..., D], the best point found
     converged: Tensor  # [...], bool
-    num_iterations: Tensor  # [...], int32, evaluations of gradient and Hessian
+    num_iterations: Tensor  # [...], int32, evaluations of value, gradient and Hessian
 
     @property
     def num_unconverged(self) -> Tensor:
@@ -25,7 +26,9 @@ class Inverse(NamedTuple):
 
 class _State(NamedTuple):
     position: Tensor  # [..., D]
-    residual: Tensor  # [...], norm of it there
+    loss: Tensor  # [...], what is minimised, there
+    slope: Tensor  # [...], its derivative along the direction, negative
+    residual: Tensor  # [...], norm of its gradient
     direction: Tensor  # [..., D], Newton's
     step: Tensor  # [...], how much of it is tried next
     converged: Tensor  # [...]
@@ -34,44 +37,61 @@ class _State(NamedTuple):
 
 
 def invert_gradient(
-    gradient_and_hessian: Callable[[Tensor], tuple[Tensor, Tensor]], y: Tensor, *, max_iterations: int
+    derivatives: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]],
+    y: Tensor,
+    *,
+    curvature: Tensor,
+    max_iterations: int,
 ) -> Inverse:
-    """Returns the points at which the gradient is `y`, which minimise the convex ``G(z) - sum(y * z)``.
+    """Returns the points at which the gradient of G is `y`, by minimising the convex ``G(z) - sum(y * z)``.
 
-    Newton's method from the origin, with steps halved until the norm of the residual ``y - gradient`` falls, which it
-    does along Newton's direction; for a strongly convex G this ends at the one solution. A row is converged when what
-    is left to go is so little that one more full step, which is taken, squares it below rounding, or when the residual
-    is what rounding of the point makes of 0. Rows that have ended stay as they are, whatever the others need.
+    Newton's method from the origin, with steps halved until the loss falls enough (Armijo), or, where its change
+    drowns in rounding, until the norm of its gradient does. For a strongly convex G this ends at the one solution. Rows
+    that have ended stay as they are, whatever the others need.
+
+    A row is converged when the residual ``y - gradient`` proves the solution to be near (no more than the residual over
+    the curvature away), or is what rounding of the point makes of 0. A last full step is then taken.
 
     No gradient flows through the result.
 
     Args:
-      gradient_and_hessian: positions ``[..., D]`` to ``[..., D]`` and ``[..., D, D]``, each of its own position only.
+      derivatives: positions ``[..., D]`` to G ``[...]``, gradient ``[..., D]`` and Hessian ``[..., D, D]``, each of its
+        own position only.
       y: ``[..., D]``, with all leading dimensions.
+      curvature: a lower bound of the Hessian's eigenvalues, positive, broadcasting with ``[...]``.
       max_iterations: the most evaluations, at least 1.
     """
-    epsilon = tf.experimental.numpy.finfo(y.dtype.as_numpy_dtype).eps
-    close = float(epsilon) ** 0.5
+    epsilon = float(np.finfo(y.dtype.as_numpy_dtype).eps)
+    near = epsilon**0.5  # squared by the last step
 
     def try_step(state: _State) -> tuple[_State]:
-        # Where a row has ended its old point is tried again, for nothing: shapes are fixed.
-        trial = state.position + (state.step[..., tf.newaxis] * state.direction)
-        gradient, hessian = gradient_and_hessian(trial)
+        # Where a row has ended it is evaluated again, for nothing: shapes are fixed.
+        trial = state.position + state.step[..., tf.newaxis] * state.direction
+        value, gradient, hessian = derivatives(trial)
+        product = tf.reduce_sum(y * trial, axis=-1)
+        loss = value - product
         difference = y - gradient
         residual = tf.norm(difference, axis=-1)
-        falls = state.active & (residual <= (1.0 - 1e-4 * state.step) * state.residual)
         newton = tf.linalg.cholesky_solve(tf.linalg.cholesky(hessian), difference[..., tf.newaxis])[..., 0]
-        size = 1.0 + tf.reduce_max(tf.abs(trial), axis=-1)
+
+        drowned = 8.0 * epsilon * (1.0 + tf.abs(value) + tf.abs(product))
+        falls = loss <= state.loss + 1e-4 * state.step * state.slope
+        falls |= (loss <= state.loss + drowned) & (residual <= (1.0 - 1e-4 * state.step) * state.residual)
+        falls &= state.active & tf.reduce_all(tf.math.is_finite(newton), axis=-1)
+
+        size = 1.0 + tf.norm(trial, axis=-1)
         rounding = tf.linalg.matvec(tf.abs(hessian), tf.abs(trial)) + tf.abs(y)
-        near = tf.reduce_max(tf.abs(newton), axis=-1) <= close * size
-        near |= tf.reduce_all(tf.abs(difference) <= 4.0 * epsilon * rounding, axis=-1)
-        converged = falls & near & tf.reduce_all(tf.math.is_finite(newton), axis=-1)
+        converged = residual <= near * size * curvature
+        converged |= tf.reduce_all(tf.abs(difference) <= 4.0 * epsilon * rounding, axis=-1)
+        converged &= falls
+
         position = tf.where(falls[..., tf.newaxis], trial, state.position)
-        position = tf.where(converged[..., tf.newaxis], trial + newton, position)
-        step = tf.where(falls, tf.ones_like(residual), state.step / 2.0)
+        step = tf.where(falls, tf.ones_like(residual), 0.5 * state.step)
         return (
             _State(
-                position=position,
+                position=tf.where(converged[..., tf.newaxis], trial + newton, position),
+                loss=tf.where(falls, loss, state.loss),
+                slope=tf.where(falls, -tf.reduce_sum(difference * newton, axis=-1), state.slope),
                 residual=tf.where(falls, residual, state.residual),
                 direction=tf.where(falls[..., tf.newaxis], newton, state.direction),
                 step=step,
@@ -85,6 +105,8 @@ def invert_gradient(
     row = tf.zeros_like(y[..., 0])
     start = _State(
         position=tf.zeros_like(y),
+        loss=row + y.dtype.max,
+        slope=row,
         residual=row + y.dtype.max,
         direction=tf.zeros_like(y),
         step=row + 1.0,

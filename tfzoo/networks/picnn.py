@@ -61,15 +61,14 @@ class ConvexFunction(NamedTuple):
 
     def value(self, z: Tensor) -> Tensor:
         """Returns the function ``[...]`` of `z` ``[..., D]``."""
-        last = tf.math.softplus(self._arguments(z)[-1])
-        return tf.reduce_sum(self.output * last, axis=-1) + tf.reduce_sum(self.slope * z, axis=-1)
+        return self._value(z, self._arguments(z))
 
     def gradient(self, z: Tensor) -> Tensor:
         """Returns the gradient ``[..., D]`` at `z` ``[..., D]``."""
         return self._backward(self._arguments(z))[0]
 
-    def gradient_and_hessian(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the gradient ``[..., D]`` and the Hessian ``[..., D, D]`` at `z` ``[..., D]``."""
+    def derivatives(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns value ``[...]``, gradient ``[..., D]`` and Hessian ``[..., D, D]`` at `z` ``[..., D]``."""
         arguments = self._arguments(z)
         gradient, adjoints = self._backward(arguments)
         hessian = tf.zeros([], z.dtype)
@@ -83,7 +82,11 @@ class ConvexFunction(NamedTuple):
             curvature = adjoint * first * tf.sigmoid(-a)
             hessian += tf.matmul(jacobian * curvature[..., tf.newaxis, :], jacobian, transpose_b=True)
             tangents = jacobian * first[..., tf.newaxis, :]
-        return gradient, hessian
+        return self._value(z, arguments), gradient, hessian
+
+    def _value(self, z: Tensor, arguments: list[Tensor]) -> Tensor:
+        last = tf.math.softplus(arguments[-1])
+        return tf.reduce_sum(self.output * last, axis=-1) + tf.reduce_sum(self.slope * z, axis=-1)
 
     def _arguments(self, z: Tensor) -> list[Tensor]:
         """Returns what softplus is taken of, ``[..., N]`` for each layer."""
