@@ -18,7 +18,7 @@ def small(size=3, dtype="float64", **kwargs):
 
 
 def quadratic(size, curvature, slope):
-    """Returns the map with the convex network switched off but for its linear term."""
+    """Returns the map with the convex network switched off, all its weights 0, but for its linear term."""
     flow = small(size, strong_convexity=0.1)
     flow.build(None)
     for weight in flow.weights:
@@ -26,10 +26,6 @@ def quadratic(size, curvature, slope):
     flow.raw_curvature.assign(np.log(np.expm1(curvature - 0.1)))
     scale = np.log(2.0)  # softplus(0)
     next(w for w in flow.weights if w.name == "slope_bias").assign(np.asarray(slope) / scale)
-    # Softplus's own halves: no network, no weights of w.
-    for weight in flow.weights:
-        if weight.name.startswith("weight_"):
-            weight.assign(tf.fill(weight.shape, tf.constant(-1e4, tf.float64)))
     return flow
 
 
@@ -114,13 +110,14 @@ def test_a_quadratic_potential_is_an_affine_map():
 
 @pytest.mark.fast
 def test_a_log_det_in_double_precision_is_that_of_the_same_weights():
-    """Where the slopes differ by six orders of magnitude."""
-    flows = [small(4, dtype, log_det_dtype=wide) for dtype, wide in
-             (("float32", None), ("float32", "float64"), ("float64", None))]  # fmt: skip
+    """Where it is steep along one direction, and nearly flat across it."""
+    flows = [small(4, "float32"), small(4, "float32", log_det_dtype="float64"), small(4, "float64")]
     for flow in flows:
         flow.build(None)
     for i, weight in enumerate(flows[0].weights):
         weight.assign(points(*weight.shape, dtype=tf.float32, seed=i))
+        if weight.name.startswith("input_weight"):
+            weight.assign(tf.constant([[1.0], [0.7], [-0.5], [0.3]]) * weight[:1])
     flows[0].raw_curvature.assign(-10.0)
     flows[0].raw_scale.assign(3000.0)
     for flow in flows[1:]:
@@ -129,9 +126,9 @@ def test_a_log_det_in_double_precision_is_that_of_the_same_weights():
     z = points(50, 4, dtype=tf.float32)
     plain, wide, exact = (flow.forward_and_log_det(tf.cast(z, flow.dtype)) for flow in flows)
     assert wide[0].dtype == wide[1].dtype == tf.float32
-    errors = [np.abs(log_det - exact[1]).max() for _, log_det in (plain, wide)]
+    errors = [np.abs(np.asarray(log_det, "float64") - exact[1]).max() for _, log_det in (plain, wide)]
     assert errors[1] < 1e-4
-    assert errors[0] > 3.0 * errors[1]
+    assert errors[0] > 1e-3
 
 
 # === The inverse ===
@@ -266,7 +263,6 @@ def test_200_steps_of_training_leave_it_convex_and_invertible(nonnegative):
     # Of the data's own law: 0.5 log(2 pi e)^2 + log 0.3.
     entropy = np.log(2.0 * np.pi * np.e) + np.log(0.3)
     assert start > entropy + 1.0
-    print(nonnegative, start.numpy(), losses().numpy(), entropy)
     assert entropy - 0.1 < losses() < entropy + 0.15
     x, c = data["x"][:200], data["c"][:200]
     value, y, hessian = flow.derivatives(x, c)

@@ -19,9 +19,10 @@ Deviations:
   The inverse is Newton's, where the authors have L-BFGS: the Hessian is at hand, and precision costs a step or two.
 
 References:
-  "Enhancing VAEs with Flexible Conditional Normalizing Flows", poster, with the map from the base to the posterior
+  Bertley, Gan, Leburu, Walewski, "Enhancing VAEs with Flexible Conditional Normalizing Flows", poster, with the map from
+    the base to the posterior
   Wang, Baptista, Marzouk, Ruthotto, Verma, "Efficient Neural Network Approaches for Conditional Optimal Transport with
-    Applications in Bayesian Inference", https://arxiv.org/abs/2310.16975, section 4.1, with the map to the base
+    Applications in Bayesian Inference", https://arxiv.org/abs/2310.16975, with the map to the base
 """
 
 import math

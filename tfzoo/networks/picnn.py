@@ -24,7 +24,7 @@ Deviations:
 References:
   Amos, Xu, Kolter, "Input Convex Neural Networks", https://arxiv.org/abs/1609.07152, section 3.2
   Wang, Baptista, Marzouk, Ruthotto, Verma, "Efficient Neural Network Approaches for Conditional Optimal Transport with
-    Applications in Bayesian Inference", https://arxiv.org/abs/2310.16975, section 4.1
+    Applications in Bayesian Inference", https://arxiv.org/abs/2310.16975
 """
 
 import math
@@ -140,7 +140,7 @@ class PICNN(keras.layers.Layer):
         nonnegative: str = "softplus",
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)  # inputs keep their precision too
         context_widths = hidden_units if context_units is None else context_units
         for name, widths in (
             ("latent_dim", [latent_dim]),
