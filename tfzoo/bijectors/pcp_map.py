@@ -3,9 +3,9 @@
     G(z, h) = softplus(g_1) w(z, h) + (m + softplus(g_2)) |z|^2 / 2
     y = grad_z G(z, h),   log |det dy/dz| = log det Hess_z G(z, h)
 
-with w the partially input convex network `tfzoo.networks.picnn.PICNN`. A gradient of a strongly convex function is a
-diffeomorphism, and of all maps between two densities it is the one of optimal transport. The network's last layer has a
-term linear in z: the posterior's mean may follow the context.
+with w the partially input convex network `tfzoo.networks.picnn.PICNN`. The gradient of a strongly convex function is a
+diffeomorphism, and of all maps from the base to what it makes of it, the one that moves least, by squared distance. The
+network's last layer has a term linear in z, so the posterior's mean may follow the context.
 
 Forward with its log-determinant costs D gradients, in closed form, and a Cholesky factor; the inverse is a convex
 optimisation, by Newton's method in one loop, each of whose rounds costs as much. Where a map is so steep in one
@@ -19,8 +19,8 @@ Deviations:
   The inverse is Newton's, where the authors have L-BFGS: the Hessian is at hand, and precision costs a step or two.
 
 References:
-  Bertley, Gan, Leburu, Walewski, "Enhancing VAEs with Flexible Conditional Normalizing Flows", poster, with the map from
-    the base to the posterior
+  Bertley, Gan, Leburu, Walewski, "Enhancing VAEs with Flexible Conditional Normalizing Flows", poster, with the map
+    from the base to the posterior
   Wang, Baptista, Marzouk, Ruthotto, Verma, "Efficient Neural Network Approaches for Conditional Optimal Transport with
     Applications in Bayesian Inference", https://arxiv.org/abs/2310.16975, with the map to the base
 """

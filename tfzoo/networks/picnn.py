@@ -18,6 +18,8 @@ One pass forward carries P_k along, for the price of D gradients at most, and ev
 Deviations:
   The poster prints neither the bounds of W_k nor the ReLU of the gates. Without either, the network is not convex
   (`test_networks_picnn.py::test_what_is_printed_is_not_convex`).
+  Layers see v after its update, as in the authors' code, where the poster has v before it. The last layer's two maps of
+    z, one after the other and both linear, are one.
   Terms of the last layer that are free of z are left out: no gradient by z sees them.
   W_k is divided by its number of inputs, as in the authors' code, so that weights of about 1 suit every width.
 
