@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from tfzoo.models import IAFVAE, IWAE, VAE, HamiltonianVAE, LangevinVAE
+from tfzoo.models import IAFVAE, IWAE, VAE, HamiltonianVAE, LangevinVAE, PCPMapVAE
 from tfzoo.models.base import LatentVariableModel
 from tfzoo.presets import PRESETS
 
@@ -18,6 +18,7 @@ _MODELS: dict[str, type[LatentVariableModel]] = {
     "iaf_vae": IAFVAE,
     "iwae": IWAE,
     "langevin_vae": LangevinVAE,
+    "pcp_map_vae": PCPMapVAE,
     "vae": VAE,
 }
 _WEIGHTS = pathlib.Path(__file__).parent / "weights"

@@ -1,6 +1,6 @@
 """The flows that keep the promises of test_bijectors_flows.py: a new flow adds a line."""
 
-from tfzoo.bijectors import IAF, CouplingFlow, FlowChain
+from tfzoo.bijectors import IAF, CouplingFlow, FlowChain, PCPMap
 
 GLOW = {"actnorm": True, "mixing": "lu", "transformation": "sigmoid_affine"}
 SMALL = {"num_steps": 2, "hidden_units": (8, 8)}
@@ -13,4 +13,8 @@ FLOWS = {
     "glow": lambda size, dtype: CouplingFlow(size, **SMALL, **GLOW, dtype=dtype),
     "spline": lambda size, dtype: CouplingFlow(size, **SMALL, transformation="spline", dtype=dtype),
     "chain": lambda size, dtype: FlowChain([FLOWS[name](size, dtype) for name in ("realnvp", "iaf, gated")]),
+    "pcp_map": lambda size, dtype: PCPMap(size, hidden_units=(8, 8), dtype=dtype),
+    "pcp_map_projection": lambda size, dtype: PCPMap(
+        size, hidden_units=(8,), context_units=(5,), nonnegative="projection", log_det_dtype="float64", dtype=dtype
+    ),
 }

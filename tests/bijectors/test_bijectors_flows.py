@@ -29,6 +29,8 @@ def shaken(flow, width=CONTEXT, scale=0.3):
     for i, weight in enumerate(flow.trainable_variables):
         noise = tf.random.stateless_normal(weight.shape, [7, i], dtype=tf.float64)
         weight.assign_add(scale * tf.cast(noise, weight.dtype))
+        if weight.constraint is not None:  # what an optimizer of Keras does after a step
+            weight.assign(weight.constraint(weight))
     return flow
 
 

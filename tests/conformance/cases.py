@@ -14,6 +14,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "iaf_vae": {"num_steps": 2, "hidden_units": (8,), "context_dim": 4},
     "iwae": {"num_samples": 3},
     "langevin_vae": {"num_steps": 2},
+    "pcp_map_vae": {"hidden_units": (8,), "context_dim": 4},
     "vae": {},
 }
 

@@ -6,6 +6,17 @@ from tfzoo.bijectors.flow import Flow
 from tfzoo.bijectors.flow_chain import FlowChain
 from tfzoo.bijectors.iaf import IAF
 from tfzoo.bijectors.mixing import LUMixing
+from tfzoo.bijectors.pcp_map import PCPMap
 from tfzoo.bijectors.phase_space import LeapfrogStep, QuasiSymplecticStep
 
-__all__ = ["IAF", "ActNorm", "CouplingFlow", "Flow", "FlowChain", "LUMixing", "LeapfrogStep", "QuasiSymplecticStep"]
+__all__ = [
+    "IAF",
+    "ActNorm",
+    "CouplingFlow",
+    "Flow",
+    "FlowChain",
+    "LUMixing",
+    "LeapfrogStep",
+    "PCPMap",
+    "QuasiSymplecticStep",
+]

@@ -4,6 +4,7 @@ from tfzoo.models.hamiltonian_vae import HamiltonianVAE
 from tfzoo.models.iaf_vae import IAFVAE
 from tfzoo.models.iwae import IWAE
 from tfzoo.models.langevin_vae import LangevinVAE
+from tfzoo.models.pcp_map_vae import PCPMapVAE
 from tfzoo.models.vae import VAE
 
-__all__ = ["IAFVAE", "IWAE", "VAE", "HamiltonianVAE", "LangevinVAE"]
+__all__ = ["IAFVAE", "IWAE", "VAE", "HamiltonianVAE", "LangevinVAE", "PCPMapVAE"]

@@ -20,7 +20,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tfzoo import random
-from tfzoo.bijectors import IAF, CouplingFlow, Flow
+from tfzoo.bijectors import IAF, CouplingFlow, Flow, PCPMap
 from tfzoo.checks import check_positive
 from tfzoo.distributions.posteriors import FlowPosterior, GaussianPosterior
 from tfzoo.models.amortised import AmortisedModel
@@ -32,6 +32,7 @@ __all__ = ["FLOWS", "FlowPosteriorModel"]
 FLOWS: dict[str, Callable[..., Flow]] = {
     "coupling": CouplingFlow,
     "iaf": IAF,
+    "pcp_map": PCPMap,
     "spline": functools.partial(CouplingFlow, transformation="spline"),
 }
 
@@ -40,8 +41,8 @@ class FlowPosteriorModel(AmortisedModel):
     """Base class of the VAE, the IWAE, and the VAEs that are named by their flow.
 
     Args:
-      posterior: "gaussian", diagonal, by the encoder; the name of a flow ("coupling", "iaf", "spline"), with that
-        layer's defaults; or a layer of `tfzoo.bijectors` of the model's `latent_dim`.
+      posterior: "gaussian", diagonal, by the encoder; the name of a flow ("coupling", "iaf", "pcp_map",
+        "spline"), with that layer's defaults; or a layer of `tfzoo.bijectors` of the model's `latent_dim`.
       posterior_base: where a flow starts: "encoder", a Gaussian by the encoder; "standard", N(0, I).
       context_dim: width of what the encoder tells the flow.
       **kwargs: see `tfzoo.models.amortised.AmortisedModel`.

@@ -64,7 +64,7 @@ class IAFVAE(FlowPosteriorModel):
         self.build()
 
     def get_config(self) -> dict:
-        config = super().get_config()
+        config, flow = super().get_config(), self.posterior_layer.flow.get_config()
         del config["posterior"]
         own = ("num_steps", "hidden_units", "transformation", "order")
-        return {**config, **{name: getattr(self.posterior_layer.flow, name) for name in own}}
+        return {**config, **{name: flow[name] for name in own}}

@@ -1,0 +1,184 @@
+"""Partially convex potential maps: the gradient, by z, of a potential that is convex in z.
+
+    G(z, h) = softplus(g_1) w(z, h) + (m + softplus(g_2)) |z|^2 / 2
+    y = grad_z G(z, h),   log |det dy/dz| = log det Hess_z G(z, h)
+
+with w the partially input convex network `tfzoo.networks.picnn.PICNN`. The gradient of a strongly convex function is a
+diffeomorphism, and of all maps from the base to what it makes of it, the one that moves least, by squared distance. The
+network's last layer has a term linear in z, so the posterior's mean may follow the context.
+
+Forward with its log-determinant costs D gradients, in closed form, and a Cholesky factor; the inverse is a convex
+optimisation, by Newton's method in one loop, each of whose rounds costs as much. Where a map is so steep in one
+direction and flat in another that its precision has no Cholesky factor, the log-determinant is NaN: `log_det_dtype`.
+
+Deviations:
+  The network's recursion is the corrected one, see `tfzoo.networks.picnn`.
+  The poster's relu(g_2) + softplus(g_3) is m + softplus(g_2): no slope of the map is below m, however long it learns
+  (`test_bijectors_pcp_map.py::test_no_slope_is_below_the_strong_convexity`).
+  The map starts with m + softplus(g_2) = 1, near the identity.
+  The inverse is Newton's, where the authors have L-BFGS: the Hessian is at hand, and precision costs a step or two.
+
+References:
+  Bertley, Gan, Leburu, Walewski, "Enhancing VAEs with Flexible Conditional Normalizing Flows", poster, with the map
+    from the base to the posterior
+  Wang, Baptista, Marzouk, Ruthotto, Verma, "Efficient Neural Network Approaches for Conditional Optimal Transport with
+    Applications in Bayesian Inference", https://arxiv.org/abs/2310.16975, with the map to the base
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from tfzoo.bijectors.flow import Flow
+from tfzoo.checks import check_positive
+from tfzoo.math.newton import Inverse, invert_gradient
+from tfzoo.networks.picnn import PICNN, ConvexFunction
+from tfzoo.types import Tensor, TensorLike
+
+__all__ = ["Inverse", "PCPMap"]
+
+
+class _Potential(NamedTuple):
+    """G for given contexts."""
+
+    convex: ConvexFunction
+    scale: Tensor  # [], of the convex function
+    curvature: Tensor  # [], of the quadratic
+
+    def derivatives(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        value, gradient, hessian = self.convex.derivatives(z)
+        square = tf.reduce_sum(tf.square(z), axis=-1)
+        identity = tf.eye(z.shape[-1], dtype=z.dtype)
+        return (
+            self.scale * value + 0.5 * self.curvature * square,
+            self.scale * gradient + self.curvature * z,
+            self.scale * hessian + self.curvature * identity,
+        )
+
+    def cast(self, dtype: str) -> "_Potential":
+        return tf.nest.map_structure(lambda x: None if x is None else tf.cast(x, dtype), self)
+
+
+@keras.saving.register_keras_serializable("tfzoo")
+class PCPMap(Flow):
+    """The gradient of a convex potential (PCP-Map, arXiv:2310.16975).
+
+    `bijector(context).inverse` is NaN where it did not converge, so that no wrong density passes for a right one;
+    `invert` has the best points found, and says which they are. Derivatives of an inverse are exact, by the implicit
+    function theorem, but only the first ones.
+
+    Args:
+      latent_dim: D, at least 1.
+      hidden_units: widths of the convex network.
+      context_units: widths of the context's; None for the same ones.
+      nonnegative: "softplus" or "projection", see `tfzoo.networks.picnn.PICNN`.
+      strong_convexity: m, between 0 and 1: no slope of the map is below it.
+      log_det_dtype: "float64" to take gradient and Hessian in that precision from the same weights; None for theirs.
+      max_iterations: the most of an inverse.
+      **kwargs: of `keras.layers.Layer`: `name`, `dtype`.
+
+    Raises:
+      ValueError: if `strong_convexity` is not strictly between 0 and 1, `log_det_dtype` is neither,
+        `max_iterations` is not a whole number of at least 1, or one of the network's is bad.
+    """
+
+    def __init__(
+        self,
+        latent_dim: int,
+        *,
+        hidden_units: Sequence[int] = (128, 128),
+        context_units: Sequence[int] | None = None,
+        nonnegative: str = "softplus",
+        strong_convexity: float = 0.01,
+        log_det_dtype: str | None = None,
+        max_iterations: int = 200,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(latent_dim, **kwargs)
+        if not 0.0 < strong_convexity < 1.0:
+            raise ValueError(f"strong_convexity must be strictly between 0 and 1. Received: {strong_convexity!r}")
+        if log_det_dtype not in (None, "float64"):
+            raise ValueError(f"log_det_dtype must be None or 'float64'. Received: {log_det_dtype!r}")
+        self.strong_convexity = strong_convexity
+        self.log_det_dtype = log_det_dtype
+        self.max_iterations = check_positive("max_iterations", max_iterations)
+        self.picnn = PICNN(
+            latent_dim,
+            hidden_units=hidden_units,
+            context_units=context_units,
+            nonnegative=nonnegative,
+            dtype=self.dtype_policy,
+            name="picnn",
+        )
+
+    def _make_weights(self, context_dim: int | None) -> None:
+        self.picnn.build((None, self.latent_dim), None if context_dim is None else (None, context_dim))
+        self.raw_scale = self.add_weight(shape=(), initializer="zeros", autocast=False, name="raw_scale")
+        start = keras.initializers.Constant(math.log(math.expm1(1.0 - self.strong_convexity)))
+        self.raw_curvature = self.add_weight(shape=(), initializer=start, autocast=False, name="raw_curvature")
+
+    def derivatives(self, z: TensorLike, context: TensorLike | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns the potential ``[...]``, the map ``[..., D]`` and its Jacobian ``[..., D, D]`` at `z` ``[..., D]``.
+
+        The potential is up to a constant for each context; the Jacobian is symmetric and positive definite.
+        """
+        z = tf.convert_to_tensor(z, self.variable_dtype)
+        return self._given(self._as_context(context)).derivatives(z)
+
+    def invert(self, y: TensorLike, context: TensorLike | None = None) -> Inverse:
+        """Returns the best points found for `y` ``[..., D]``, and which of them are the inverse.
+
+        Their derivatives by `y`, context and weights are those of an inverse, H^-1 times what the map lacks, wherever
+        the search ended.
+        """
+        return self._invert(tf.convert_to_tensor(y, self.variable_dtype), self._as_context(context))
+
+    def _given(self, context: Tensor | None) -> _Potential:
+        scale = tf.math.softplus(tf.convert_to_tensor(self.raw_scale))
+        curvature = self.strong_convexity + tf.math.softplus(tf.convert_to_tensor(self.raw_curvature))
+        return _Potential(self.picnn.given(context), scale, curvature)
+
+    def _forward(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        potential, dtype = self._given(context), z.dtype
+        if self.log_det_dtype is not None:
+            potential, z = potential.cast(self.log_det_dtype), tf.cast(z, self.log_det_dtype)
+        _, y, hessian = potential.derivatives(z)
+        factor = tf.linalg.cholesky(hessian)
+        log_det = 2.0 * tf.reduce_sum(tf.math.log(tf.linalg.diag_part(factor)), axis=-1)
+        return tf.cast(y, dtype), tf.cast(log_det, dtype)
+
+    def _inverse(self, y: Tensor, context: Tensor | None) -> Tensor:
+        found = self._invert(y, context)
+        # No gradient comes from the rows of NaN, so the others keep theirs.
+        return tf.where(found.converged[..., tf.newaxis], found.position, math.nan)
+
+    def _invert(self, y: Tensor, context: Tensor | None) -> Inverse:
+        potential = self._given(context)
+        if context is not None:
+            y += tf.zeros_like(context[..., :1])  # all leading dimensions, for the loop to keep
+        found = invert_gradient(
+            potential.derivatives, y, curvature=potential.curvature, max_iterations=self.max_iterations
+        )
+        _, gradient, hessian = potential.derivatives(found.position)
+        factor = tf.linalg.cholesky(tf.stop_gradient(hessian))
+        # A Hessian that rounding has made indefinite has no factor: nothing is known there.
+        has_factor = tf.reduce_all(tf.math.is_finite(tf.linalg.diag_part(factor)), axis=-1)
+        factor = tf.where(has_factor[..., tf.newaxis, tf.newaxis], factor, tf.eye(self.latent_dim, dtype=y.dtype))
+        step = tf.linalg.cholesky_solve(factor, (y - gradient)[..., tf.newaxis])[..., 0]
+        # The value is the search's, the derivative the implicit function theorem's.
+        position = found.position + (step - tf.stop_gradient(step))
+        return found._replace(position=position, converged=found.converged & has_factor)
+
+    def get_config(self) -> dict:
+        own = {
+            "hidden_units": self.picnn.hidden_units,
+            "context_units": self.picnn.context_units,
+            "nonnegative": self.picnn.nonnegative,
+            "strong_convexity": self.strong_convexity,
+            "log_det_dtype": self.log_det_dtype,
+            "max_iterations": self.max_iterations,
+        }
+        return {**super().get_config(), **own}
