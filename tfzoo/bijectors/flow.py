@@ -79,7 +79,13 @@ class Flow(keras.layers.Layer, abc.ABC):
 
     def forward_and_log_det(self, z: TensorLike, context: TensorLike | None = None) -> tuple[Tensor, Tensor]:
         """Returns both at once for `z` ``[..., D]``: the image ``[..., D]`` and log |det| of the Jacobian ``[...]``."""
-        return self._forward(tf.convert_to_tensor(z, self.variable_dtype), self._as_context(context))
+        return self._forward(self._as_latents(z), self._as_context(context))
+
+    def _as_latents(self, z: TensorLike) -> Tensor:
+        z = tf.convert_to_tensor(z, self.variable_dtype)
+        if not z.shape.rank or not z.shape[-1:].is_compatible_with([self.latent_dim]):
+            raise ValueError(f"an event must be [..., {self.latent_dim}]. Received: shape {z.shape}")
+        return z
 
     def _as_context(self, context: TensorLike | None) -> Tensor | None:
         if context is not None:
@@ -143,15 +149,10 @@ class FlowBijector(UncachedBijector):
         return {"context": tfp_util.ParameterProperties(event_ndims=1)}
 
     def _forward(self, x: Tensor) -> Tensor:
-        return self._flow._forward(self._checked(x), self._context)[0]
+        return self._flow._forward(self._flow._as_latents(x), self._context)[0]
 
     def _forward_log_det_jacobian(self, x: Tensor) -> Tensor:
-        return self._flow._forward(self._checked(x), self._context)[1]
+        return self._flow._forward(self._flow._as_latents(x), self._context)[1]
 
     def _inverse(self, y: Tensor) -> Tensor:
-        return self._flow._inverse(self._checked(y), self._context)
-
-    def _checked(self, x: Tensor) -> Tensor:
-        if not x.shape.rank or not x.shape[-1:].is_compatible_with([self._flow.latent_dim]):
-            raise ValueError(f"an event must be [..., {self._flow.latent_dim}]. Received: shape {x.shape}")
-        return x
+        return self._flow._inverse(self._flow._as_latents(y), self._context)

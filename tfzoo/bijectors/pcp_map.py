@@ -125,8 +125,7 @@ class PCPMap(Flow):
 
         The potential is up to a constant for each context; the Jacobian is symmetric and positive definite.
         """
-        z = tf.convert_to_tensor(z, self.variable_dtype)
-        return self._given(self._as_context(context)).derivatives(z)
+        return self._given(self._as_context(context)).derivatives(self._as_latents(z))
 
     def invert(self, y: TensorLike, context: TensorLike | None = None) -> Inverse:
         """Returns the best points found for `y` ``[..., D]``, and which of them are the inverse.
@@ -134,7 +133,7 @@ class PCPMap(Flow):
         Their derivatives by `y`, context and weights are those of an inverse, H^-1 times what the map lacks, wherever
         the search ended.
         """
-        return self._invert(tf.convert_to_tensor(y, self.variable_dtype), self._as_context(context))
+        return self._invert(self._as_latents(y), self._as_context(context))
 
     def _given(self, context: Tensor | None) -> _Potential:
         scale = tf.math.softplus(tf.convert_to_tensor(self.raw_scale))
