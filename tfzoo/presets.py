@@ -1,6 +1,7 @@
 """Presets: a model, the data it was made for, how it is trained, what the paper reports and what was measured here.
 
-Data, no code. A preset's name is "<model>_<data>"; "<model>_volume" goes by phantoms, and is meant for scans.
+Data, no code. A preset's name is "<model>_<data>"; "<model>_volume" goes by phantoms, and is meant for scans; "_2d" has
+two latents, whose posteriors can be drawn.
 """
 
 from collections.abc import Mapping
@@ -131,6 +132,19 @@ PRESETS: dict[str, Preset] = {
             source="arXiv:2009.01675 table 1, K = 5 (for K = 2: NLL 83.10, ELBO -85.70, IS 7.59; --set num_steps=2)",
         ),
     ),
+    **{
+        f"{model}_mnist{suffix}": Preset(
+            model=model,
+            dataset="mnist",
+            event_shape=(28, 28, 1),
+            model_options=_frozen(latent_dim=latent_dim),
+            data_options=_frozen(binarize="dynamic"),
+            **_HVAE_TRAINING,
+            reported=_frozen(source="a poster with pictures only: test losses below the VAE's"),
+        )
+        for model in ("iaf_vae", "pcp_map_vae")
+        for latent_dim, suffix in ((64, ""), (2, "_2d"))
+    },
     "langevin_vae_fashion_mnist": Preset(
         model="langevin_vae",
         dataset="fashion_mnist",

@@ -368,3 +368,11 @@ def test_bad_arguments_are_one_sentence(name, values):
     for value in values:
         with pytest.raises(ValueError, match=rf"^{name} must be [^\n]*\. Received: [^\n]*$"):
             CouplingFlow(2, **{"transformation": "spline", name: value})
+
+
+@pytest.mark.parametrize("num_steps", [1, 2, 3])
+def test_starts_near_the_identity_for_any_number_of_steps(num_steps):
+    z = tf.random.stateless_normal([50, 5], [0, 1])
+    for transformation in ("affine", "spline"):
+        flow = CouplingFlow(5, num_steps=num_steps, hidden_units=(8,), transformation=transformation)
+        np.testing.assert_allclose(flow.forward_and_log_det(z)[0], z, atol=0.5)

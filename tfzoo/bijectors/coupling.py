@@ -24,6 +24,7 @@ from tfzoo.bijectors.conditioner import Conditioner
 from tfzoo.bijectors.flow import Flow
 from tfzoo.bijectors.flow_chain import FlowChain
 from tfzoo.bijectors.mixing import LUMixing, Reverse
+from tfzoo.checks import check_positive
 from tfzoo.types import Tensor, TensorLike
 
 __all__ = ["Coupling", "CouplingFlow"]
@@ -120,7 +121,8 @@ class CouplingFlow(Flow):
       transformation: of each number: "affine" with log(scale) within 2 (RealNVP), "sigmoid_affine" with a scale of
         sigmoid(s + 2) (Glow), or "spline", rational-quadratic within [-bound, bound] and the identity outside.
       actnorm: whether steps have an ActNorm, and their networks' hidden layers too, as in Glow. See `initialize`.
-      mixing: between couplings: "reverse" for the opposite order, "lu" for a learned invertible matrix.
+      mixing: after couplings: "reverse" for the opposite order (but for the last of an odd number of steps, so that
+        the latents keep the base's order), "lu" for a learned invertible matrix.
       mixing_initializer: of that matrix, a Keras initializer; one with a seed gives all steps the same.
       activation: of the hidden layers.
       num_bins: pieces of the spline, at least 2.
@@ -152,8 +154,6 @@ class CouplingFlow(Flow):
         **kwargs: Any,
     ) -> None:
         super().__init__(latent_dim, **kwargs)
-        if not _is_count(num_steps):
-            raise ValueError(f"num_steps must be a whole number of at least 1. Received: {num_steps!r}")
         units = list(hidden_units) if isinstance(hidden_units, Sequence) else []
         if not units or not all(_is_count(width) for width in units):
             raise ValueError(f"hidden_units must be whole numbers of at least 1. Received: {hidden_units!r}")
@@ -163,7 +163,7 @@ class CouplingFlow(Flow):
         ):
             if value not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}. Received: {value!r}")
-        self.num_steps = num_steps
+        self.num_steps = check_positive("num_steps", num_steps)
         self.hidden_units = units
         self.transformation = transformation
         self.actnorm = actnorm
@@ -172,10 +172,10 @@ class CouplingFlow(Flow):
         self.activation = keras.activations.get(activation)
         self.num_bins = num_bins
         self.bound = bound
-        self.chain = FlowChain([flow for _ in range(num_steps) for flow in self._step()])
+        self.chain = FlowChain([flow for k in range(self.num_steps) for flow in self._step(k)])
 
-    def _step(self) -> list[Flow]:
-        """Returns the parts of one step, base to latents."""
+    def _step(self, k: int) -> list[Flow]:
+        """Returns the parts of step k, base to latents."""
         size, dtype = self.latent_dim, self.variable_dtype
         transformations = {"affine": elementwise.Affine, "sigmoid_affine": elementwise.SigmoidAffine}
         if self.transformation == "spline":
@@ -194,10 +194,12 @@ class CouplingFlow(Flow):
             start = self.mixing_initializer
             # Keras's random initializers give the same each time: without a seed, a copy gives others.
             start = start.clone() if isinstance(start, keras.initializers.Initializer) else start
-            mixing: Flow = LUMixing(size, initializer=start, dtype=dtype)
+            mixing: list[Flow] = [LUMixing(size, initializer=start, dtype=dtype)]
         else:
-            mixing = Reverse(size, dtype=dtype)
-        return [coupling, mixing, *([ActNorm(size, dtype=dtype)] if self.actnorm else [])]
+            # An even number of them: the latents come in the order of the base.
+            last_of_odd = self.num_steps % 2 == 1 and k == self.num_steps - 1
+            mixing = [] if last_of_odd else [Reverse(size, dtype=dtype)]
+        return [coupling, *mixing, *([ActNorm(size, dtype=dtype)] if self.actnorm else [])]
 
     def _make_weights(self, context_dim: int | None) -> None:
         self.chain.build(None if context_dim is None else (None, context_dim))
