@@ -1,10 +1,11 @@
 """How much of a bound's gap each posterior closes, and what it costs.
 
-    python benchmarks/posteriors.py [--steps N] [--images N] [--data-dir DIR] [--json FILE]
+    tfzoo train vae_mnist --set latent_dim=2 --epochs 15 --out runs/vae_2d
+    python benchmarks/posteriors.py runs/vae_2d [--steps N] [--images N] [--json FILE]
 
-The decoder is the one that comes with `vae_mnist`, and stays as it is: so log p(x) is the same for all, and a better
-bound is a smaller gap. Encoder and heads start from the same weights and go on training with each posterior for the
-same number of steps, the Gaussian too. Two tables: all flows with about the same number of weights, and the steps and
+The decoder is the run's, and stays as it is: so log p(x) is the same for all, and a better bound is a smaller gap.
+Encoder and heads start from the run's weights and go on training with each posterior for the same number of steps, the
+Gaussian too. Two tables: all flows with about the same number of weights, and the steps and
 widths of two of them. The bound is over the same random test images, differences to the Gaussian are paired; the time
 is that of a training step of the whole model, medians, as ratios to the Gaussian's.
 """
@@ -21,52 +22,52 @@ import numpy as np
 import tensorflow as tf
 from report import machine, print_table
 
-import tfzoo
+from tfzoo import runs
 from tfzoo.bijectors import IAF, CouplingFlow, Flow, PCPMap
 
-LATENT_DIM = 64
-BATCH_SIZE = 100
 SAMPLES = 20  # of the bound, an image
-WEIGHTS = 150_000
+CONTEXT_DIM = 64
 
-# Name -> width -> flow.
-FLOWS: dict[str, Callable[[int], Flow]] = {
-    "iaf": lambda width: IAF(LATENT_DIM, num_steps=2, hidden_units=(width, width)),
-    "iaf, gated": lambda width: IAF(LATENT_DIM, num_steps=2, hidden_units=(width, width), transformation="gated"),
-    "pcp_map": lambda width: PCPMap(LATENT_DIM, hidden_units=(width, width)),
-    "coupling": lambda width: CouplingFlow(LATENT_DIM, num_steps=4, hidden_units=(width, width)),
-    "spline": lambda width: CouplingFlow(LATENT_DIM, num_steps=4, hidden_units=(width, width), transformation="spline"),
+# Name -> latent_dim, width -> flow.
+FLOWS: dict[str, Callable[[int, int], Flow]] = {
+    "iaf": lambda size, width: IAF(size, num_steps=2, hidden_units=(width, width)),
+    "iaf, gated": lambda size, width: IAF(size, num_steps=2, hidden_units=(width, width), transformation="gated"),
+    "pcp_map": lambda size, width: PCPMap(size, hidden_units=(width, width)),
+    "coupling": lambda size, width: CouplingFlow(size, num_steps=4, hidden_units=(width, width)),
+    "spline": lambda size, width: CouplingFlow(size, num_steps=4, hidden_units=(width, width), transformation="spline"),
 }
-SWEEP: dict[str, Callable[[int, int], Flow]] = {
-    "iaf": lambda steps, width: IAF(LATENT_DIM, num_steps=steps, hidden_units=(width, width)),
-    "coupling": lambda steps, width: CouplingFlow(LATENT_DIM, num_steps=steps, hidden_units=(width, width)),
+# Name -> latent_dim, steps, width -> flow.
+SWEEP: dict[str, Callable[[int, int, int], Flow]] = {
+    "iaf": lambda size, steps, width: IAF(size, num_steps=steps, hidden_units=(width, width)),
+    "coupling": lambda size, steps, width: CouplingFlow(size, num_steps=steps, hidden_units=(width, width)),
 }
 
 
-def of_about(make: Callable[[int], Flow], weights: int) -> Flow:
-    """Returns the narrowest flow, for contexts of 64 numbers, that has at least `weights` weights."""
+def of_about(make: Callable[[int, int], Flow], size: int, weights: int) -> Flow:
+    """Returns the narrowest flow that has at least `weights` weights."""
     for width in range(8, 1024, 8):
-        flow = make(width)
-        flow.build((None, 64))
+        flow = make(size, width)
+        flow.build((None, CONTEXT_DIM))
         if flow.count_params() >= weights:
             return flow
     raise ValueError(f"no flow has {weights} weights")
 
 
-def train(posterior: str | Flow, data: tf.data.Dataset, images: np.ndarray, steps: int) -> dict:
-    """Trains all but the decoder from the preset's weights, and measures."""
+def train(vae: keras.Model, posterior: str | Flow, data: tf.data.Dataset, images: np.ndarray, steps: int) -> dict:
+    """Trains all but the decoder from the weights of a VAE, and measures."""
     keras.utils.set_random_seed(0)
-    model = tfzoo.create_model("vae_mnist", posterior=posterior, seed=0)
-    model.adopt_weights(tfzoo.create_model("vae_mnist", pretrained=True))
+    options = {**vae.get_config(), "posterior": posterior, "context_dim": CONTEXT_DIM, "name": None, "seed": 0}
+    model = type(vae).from_config(options)
+    model.adopt_weights(vae)
     model.decoder.trainable = False
-    model.compile(keras.optimizers.Adamax(5e-4))
+    model.compile(keras.optimizers.Adam(1e-3))
     batches = iter(data.repeat())
     model.make_train_function()
     milliseconds = []
     for _ in range(steps):
-        start = time.perf_counter()
+        began = time.perf_counter()
         model.train_function(batches)
-        milliseconds.append(1e3 * (time.perf_counter() - start))
+        milliseconds.append(1e3 * (time.perf_counter() - began))
     bounds = [model.elbo(images[i : i + 100], SAMPLES, seed=i) for i in range(0, len(images), 100)]
     # Weights beyond the Gaussian's heads.
     weights = 0 if isinstance(posterior, str) else posterior.count_params()
@@ -94,32 +95,34 @@ def row(name: str, found: dict, gaussian: dict) -> list[str]:
 def main() -> None:
     """Runs what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("run", help="a trained VAE's run folder")
     parser.add_argument("--steps", type=int, default=2000, help="training steps of each posterior")
+    parser.add_argument("--weights", type=int, default=20_000, help="of each flow in the first table")
     parser.add_argument("--images", type=int, default=1000, help="random test images")
-    parser.add_argument("--data-dir", help="where tensorflow-datasets keeps its data")
     parser.add_argument("--sweep-steps", type=int, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--sweep-widths", type=int, nargs="+", default=[32, 128])
     parser.add_argument("--json", default="posteriors.json", help="where the figures are written")
     args = parser.parse_args()
 
-    options = {"data_dir": args.data_dir, "seed": 0}
-    data = tfzoo.data.load("mnist", "train", batch_size=BATCH_SIZE, binarize="dynamic", **options)
-    test = tfzoo.data.load("mnist", "test", batch_size=10_000, binarize="static", **options)
-    images = next(iter(test))["image"].numpy()
+    config, vae = runs.load(args.run)
+    data = runs.load_split(config, "train")
+    images = np.concatenate([batch["image"] for batch in runs.load_split(config, "test")])
     images = images[np.random.default_rng(0).permutation(len(images))[: args.images]]
 
-    found = {"gaussian": train("gaussian", data, images, args.steps)}
-    found |= {name: train(of_about(make, WEIGHTS), data, images, args.steps) for name, make in FLOWS.items()}
+    size = vae.latent_dim
+    found = {"gaussian": train(vae, "gaussian", data, images, args.steps)}
+    for name, make in FLOWS.items():
+        found[name] = train(vae, of_about(make, size, args.weights), data, images, args.steps)
     header = ["posterior", "weights of the flow", "ELBO", "gap closed, nats", "training step / Gaussian's"]
     rows = [row(name, result, found["gaussian"]) for name, result in found.items()]
-    print_table(f"{args.steps} steps each, decoder of vae_mnist, {len(images)} test images", header, rows)
+    print_table(f"{size} latents, {args.steps} steps each, {len(images)} test images", header, rows)
 
     rows, swept = [], {}
     for name, make in SWEEP.items():
         for width in args.sweep_widths:
             for steps in args.sweep_steps:
                 label = f"{name}, {steps} steps, width {width}"
-                swept[label] = train(make(steps, width), data, images, args.steps)
+                swept[label] = train(vae, make(size, steps, width), data, images, args.steps)
                 rows.append(row(label, swept[label], found["gaussian"]))
     print_table("Steps and widths", header, rows)
     results = {"machine": machine(), "steps": args.steps, "images": len(images)}
