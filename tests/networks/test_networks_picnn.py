@@ -173,6 +173,19 @@ def test_mixed_precision_leaves_it_whole():
     assert half(z, h).dtype == tf.float32
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_many_points_for_one_context(dtype):
+    """Leading dimensions [S, 1] and [1]: a matrix product that broadcasts so crashes the process in TensorFlow 2.21."""
+    network = PICNN(2, hidden_units=(128, 128), dtype=dtype)
+    network.build((None, 2), (None, 3))
+    z = tf.cast(tf.random.stateless_normal([300, 1, 2], [0, 1]), dtype)
+    context = tf.cast(tf.random.stateless_normal([1, 3], [0, 2]), dtype)
+    found = network.given(context).derivatives(z)
+    tiled = network.given(tf.tile(context, [300, 1])).derivatives(z[:, 0])
+    for ours, plain in zip(found, tiled, strict=True):
+        np.testing.assert_allclose(ours[:, 0], plain, rtol=1e-5, atol=1e-6)
+
+
 def test_saves_its_arguments():
     network = PICNN(SIZE, hidden_units=[6, 5], context_units=[4, 3], nonnegative="projection")
     copy = PICNN.from_config(network.get_config())

@@ -82,7 +82,10 @@ class ConvexFunction(NamedTuple):
                 jacobian += tf.tensordot(tangents * layer.gate[..., tf.newaxis, :], layer.weight, 1)
             first = tf.sigmoid(a)
             curvature = adjoint * first * tf.sigmoid(-a)
-            hessian += tf.matmul(jacobian * curvature[..., tf.newaxis, :], jacobian, transpose_b=True)
+            weighted = jacobian * curvature[..., tf.newaxis, :]
+            # Of one shape: the product of [S, 1, D, N] and [1, D, N] corrupts memory (tensorflow/tensorflow#117700).
+            jacobian = tf.broadcast_to(jacobian, tf.shape(weighted))
+            hessian += tf.matmul(weighted, jacobian, transpose_b=True)
             tangents = jacobian * first[..., tf.newaxis, :]
         return self._value(z, arguments), gradient, hessian
 
