@@ -104,3 +104,15 @@ def test_as_a_masked_autoregressive_flow():
 def test_bad_arguments(options, message):
     with pytest.raises(ValueError, match=rf"^{message}\. Received: "):
         IAF(3, **options)
+
+
+def test_the_density_of_the_inverted_flow_inverts_nothing(monkeypatch):
+    flow = shaken(IAF(3, num_steps=2, hidden_units=(10,), dtype="float64"))
+    maf = tfd.TransformedDistribution(base(3), tfb.Invert(flow.bijector(points(CONTEXT, seed=2))))
+    x = points(4, 3)
+    expected = maf.log_prob(x)
+    monkeypatch.setattr(flow, "_inverse", None)  # an error for whoever asks
+    np.testing.assert_allclose(maf.log_prob(x), expected, rtol=1e-12)
+    np.testing.assert_allclose(tf.function(maf.log_prob)(x), expected, rtol=1e-12)
+    chain = tfd.TransformedDistribution(base(3), tfb.Chain([tfb.Invert(flow.bijector(points(CONTEXT, seed=2)))]))
+    np.testing.assert_allclose(chain.log_prob(x), expected, rtol=1e-12)

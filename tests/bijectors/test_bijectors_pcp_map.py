@@ -24,8 +24,7 @@ def quadratic(size, curvature, slope):
     for weight in flow.weights:
         weight.assign(tf.zeros_like(weight))
     flow.raw_curvature.assign(np.log(np.expm1(curvature - 0.1)))
-    scale = np.log(2.0)  # softplus(0)
-    next(w for w in flow.weights if w.name == "slope_bias").assign(np.asarray(slope) / scale)
+    next(w for w in flow.weights if w.name == "slope_bias").assign(np.asarray(slope))
     return flow
 
 

@@ -11,7 +11,8 @@ with the density of what was sampled cheap. `tfb.Invert(flow.bijector(context))`
 """
 
 import abc
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -109,6 +110,13 @@ class Flow(keras.layers.Layer, abc.ABC):
         return {**super().get_config(), "latent_dim": self.latent_dim}
 
 
+class _Forwarded:
+    """What `FlowBijector.forward` was given last, and what it returned; no attribute that tf.Module looks into."""
+
+    start: Tensor | None = None
+    end: Callable[[], Tensor | None] | None = None
+
+
 class FlowBijector(UncachedBijector):
     """A flow with its context as a `tfb.Bijector`; `Flow.bijector` makes it.
 
@@ -125,6 +133,7 @@ class FlowBijector(UncachedBijector):
         self._context = context
         # TFP looks for variables in the attributes of a tf.Module; a Keras layer is none.
         self._weights = [weight.value for weight in flow.weights]
+        self._forwarded = _Forwarded()
         with tf.name_scope(name) as name:
             super().__init__(
                 forward_min_event_ndims=1,
@@ -147,6 +156,24 @@ class FlowBijector(UncachedBijector):
     @classmethod
     def _parameter_properties(cls, dtype: tf.DType | None, num_classes: int | None = None) -> dict[str, Any]:
         return {"context": tfp_util.ParameterProperties(event_ndims=1)}
+
+    # An inverted bijector's density asks for the inverse's log-determinant at what `forward` just returned. TFP has that
+    # from its cache; here too it must not cost an inverse.
+
+    def forward(self, x: TensorLike, name: str = "forward", **kwargs: Any) -> Tensor:
+        """Returns the image of `x` ``[..., D]``."""
+        x = tf.convert_to_tensor(x, dtype_hint=self.dtype)
+        y = super().forward(x, name, **kwargs)
+        self._forwarded.start, self._forwarded.end = x, weakref.ref(y)
+        return y
+
+    def inverse_log_det_jacobian(
+        self, y: TensorLike, event_ndims: int | None = None, name: str = "inverse_log_det_jacobian", **kwargs: Any
+    ) -> Tensor:
+        """Returns log |det| of the Jacobian of `inverse` at `y`, ``[...]``; cheap at what `forward` gave last."""
+        if self._forwarded.end is not None and self._forwarded.end() is y:
+            return -self.forward_log_det_jacobian(self._forwarded.start, event_ndims, **kwargs)
+        return super().inverse_log_det_jacobian(y, event_ndims, name, **kwargs)
 
     def _forward(self, x: Tensor) -> Tensor:
         return self._flow._forward(self._flow._as_latents(x), self._context)[0]

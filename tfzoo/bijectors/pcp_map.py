@@ -15,7 +15,10 @@ Deviations:
   The network's recursion is the corrected one, see `tfzoo.networks.picnn`.
   The poster's relu(g_2) + softplus(g_3) is m + softplus(g_2): no slope of the map is below m, however long it learns
   (`test_bijectors_pcp_map.py::test_no_slope_is_below_the_strong_convexity`).
-  The map starts with m + softplus(g_2) = 1, near the identity.
+  B instead of w, which is the same family of maps: an untrained w would move 0 by more than it bends.
+  The factor D, which the authors' code has by a sum over a broadcast: without it the network's Hessian starts at 1 / D,
+  and a map of 64 latents stays close to affine for thousands of steps.
+  The map starts with m + softplus(g_2) = 1 and g_1 = -1, near the identity for any D.
   The inverse is Newton's, where the authors have L-BFGS: the Hessian is at hand, and precision costs a step or two.
 
 References:
@@ -42,7 +45,7 @@ __all__ = ["Inverse", "PCPMap"]
 
 
 class _Potential(NamedTuple):
-    """G for given contexts."""
+    """G for given contexts, up to what is linear in z."""
 
     convex: ConvexFunction
     scale: Tensor  # [], of the convex function
@@ -57,6 +60,11 @@ class _Potential(NamedTuple):
             self.scale * gradient + self.curvature * z,
             self.scale * hessian + self.curvature * identity,
         )
+
+    def offset(self) -> Tensor:
+        """Returns what the map is less than the gradient, ``[..., D]``: it takes 0 to b(h)."""
+        origin = tf.zeros(self.convex.slope.shape[-1:], self.convex.slope.dtype)
+        return self.scale * self.convex.gradient(origin) - self.convex.slope
 
     def cast(self, dtype: str) -> "_Potential":
         return tf.nest.map_structure(lambda x: None if x is None else tf.cast(x, dtype), self)
@@ -116,16 +124,22 @@ class PCPMap(Flow):
 
     def _make_weights(self, context_dim: int | None) -> None:
         self.picnn.build((None, self.latent_dim), None if context_dim is None else (None, context_dim))
-        self.raw_scale = self.add_weight(shape=(), initializer="zeros", autocast=False, name="raw_scale")
+        self.raw_scale = self.add_weight(
+            shape=(), initializer=keras.initializers.Constant(-1.0), autocast=False, name="raw_scale"
+        )
         start = keras.initializers.Constant(math.log(math.expm1(1.0 - self.strong_convexity)))
         self.raw_curvature = self.add_weight(shape=(), initializer=start, autocast=False, name="raw_curvature")
 
     def derivatives(self, z: TensorLike, context: TensorLike | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Returns the potential ``[...]``, the map ``[..., D]`` and its Jacobian ``[..., D, D]`` at `z` ``[..., D]``.
 
-        The potential is up to a constant for each context; the Jacobian is symmetric and positive definite.
+        The potential is 0 at the origin; the Jacobian is symmetric and positive definite.
         """
-        return self._given(self._as_context(context)).derivatives(self._as_latents(z))
+        z, potential = self._as_latents(z), self._given(self._as_context(context))
+        value, gradient, hessian = potential.derivatives(z)
+        at_origin = potential.scale * potential.convex.value(tf.zeros_like(z))
+        offset = potential.offset()
+        return value - at_origin - tf.reduce_sum(offset * z, axis=-1), gradient - offset, hessian
 
     def invert(self, y: TensorLike, context: TensorLike | None = None) -> Inverse:
         """Returns the best points found for `y` ``[..., D]``, and which of them are the inverse.
@@ -136,7 +150,7 @@ class PCPMap(Flow):
         return self._invert(self._as_latents(y), self._as_context(context))
 
     def _given(self, context: Tensor | None) -> _Potential:
-        scale = tf.math.softplus(tf.convert_to_tensor(self.raw_scale))
+        scale = self.latent_dim * tf.math.softplus(tf.convert_to_tensor(self.raw_scale))
         curvature = self.strong_convexity + tf.math.softplus(tf.convert_to_tensor(self.raw_curvature))
         return _Potential(self.picnn.given(context), scale, curvature)
 
@@ -144,7 +158,8 @@ class PCPMap(Flow):
         potential, dtype = self._given(context), z.dtype
         if self.log_det_dtype is not None:
             potential, z = potential.cast(self.log_det_dtype), tf.cast(z, self.log_det_dtype)
-        _, y, hessian = potential.derivatives(z)
+        _, gradient, hessian = potential.derivatives(z)
+        y = gradient - potential.offset()
         factor = tf.linalg.cholesky(hessian)
         log_det = 2.0 * tf.reduce_sum(tf.math.log(tf.linalg.diag_part(factor)), axis=-1)
         return tf.cast(y, dtype), tf.cast(log_det, dtype)
@@ -156,8 +171,8 @@ class PCPMap(Flow):
 
     def _invert(self, y: Tensor, context: Tensor | None) -> Inverse:
         potential = self._given(context)
-        if context is not None:
-            y += tf.zeros_like(context[..., :1])  # all leading dimensions, for the loop to keep
+        # Where rounding is large, here it shows in y; and all leading dimensions, for the loop to keep.
+        y += potential.offset()
         found = invert_gradient(
             potential.derivatives, y, curvature=potential.curvature, max_iterations=self.max_iterations
         )
