@@ -13,7 +13,7 @@ import tensorflow as tf
 from scipy.special import logsumexp
 
 from tfzoo.models.amortised import AmortisedModel
-from tfzoo.types import TensorLike
+from tfzoo.types import LogProbFn, TensorLike
 
 __all__ = ["Comparison", "compare"]
 
@@ -89,13 +89,8 @@ def compare(
     )
 
 
-def _points(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    return np.stack(np.meshgrid(first, second, indexing="ij"), axis=-1).reshape(-1, 2)
-
-
 def _log_joint(model: AmortisedModel, images: tf.Tensor, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    function = tf.function(lambda z: model.log_joint(images, z[:, tf.newaxis])[:, 0], reduce_retracing=True)
-    return _over(function, model, first, second)
+    return _over(lambda z: model.log_joint(images, z), model, first, second)
 
 
 def _log_density(model: AmortisedModel, images: tf.Tensor, first: np.ndarray, second: np.ndarray) -> np.ndarray | None:
@@ -103,11 +98,13 @@ def _log_density(model: AmortisedModel, images: tf.Tensor, first: np.ndarray, se
         model.posterior(images)
     except NotImplementedError:
         return None
-    function = tf.function(lambda z: model.posterior(images).log_prob(z[:, tf.newaxis])[:, 0], reduce_retracing=True)
-    return _over(function, model, first, second)
+    return _over(lambda z: model.posterior(images).log_prob(z), model, first, second)
 
 
-def _over(function: tf.function, model: AmortisedModel, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    points = tf.cast(_points(first, second), model.variable_dtype)
-    values = [function(points[i : i + _BATCH]) for i in range(0, len(points), _BATCH)]
+def _over(log_prob: LogProbFn, model: AmortisedModel, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Returns a log density of latents ``[N, 1, 2]`` over the grid."""
+    points = np.stack(np.meshgrid(first, second, indexing="ij"), axis=-1).reshape(-1, 1, 2)
+    compiled = tf.function(log_prob, input_signature=[tf.TensorSpec([None, 1, 2], model.variable_dtype)])
+    points = tf.cast(points, model.variable_dtype)
+    values = [compiled(points[i : i + _BATCH]) for i in range(0, len(points), _BATCH)]
     return np.concatenate(values).astype(np.float64).reshape(len(first), len(second))

@@ -157,7 +157,7 @@ class FlowBijector(UncachedBijector):
     def _parameter_properties(cls, dtype: tf.DType | None, num_classes: int | None = None) -> dict[str, Any]:
         return {"context": tfp_util.ParameterProperties(event_ndims=1)}
 
-    # An inverted bijector's density asks for the inverse's log-determinant at what `forward` just returned. TFP has that
+    # An inverted bijector's density asks for the inverse's log-determinant at what `forward` just returned. TFP has it
     # from its cache; here too it must not cost an inverse.
 
     def forward(self, x: TensorLike, name: str = "forward", **kwargs: Any) -> Tensor:
