@@ -69,7 +69,7 @@ def our_maf(flow: str, network: str, latent_dim: int, images: np.ndarray) -> Ste
 
 def tfp_maf(flow: str, network: str, latent_dim: int, images: np.ndarray) -> Step:
     """Returns the same of TFP's."""
-    layer = tfb.AutoregressiveNetwork(2, hidden_units=WIDTHS, activation="relu")
+    layer = tfb.AutoregressiveNetwork(2, hidden_units=list(WIDTHS), activation="relu")
     q = tfd.TransformedDistribution(_standard(latent_dim), tfb.MaskedAutoregressiveFlow(layer))
     x = _noise(len(images), latent_dim)
     q.log_prob(x)
