@@ -17,7 +17,8 @@ Deviations:
   (`test_bijectors_pcp_map.py::test_no_slope_is_below_the_strong_convexity`).
   B instead of w, which is the same family of maps: an untrained w would move 0 by more than it bends.
   The factor D, which the authors' code has by a sum over a broadcast: without it the network's Hessian starts at 1 / D,
-  and a map of 64 latents stays close to affine for thousands of steps.
+  and a map of many latents stays close to affine for thousands of steps. With both, 800 steps on MNIST with two latents
+  closed 0.94 +- 0.20 nats of the bound's gap, without them none (-0.28 +- 0.20).
   The map starts with m + softplus(g_2) = 1 and g_1 = -1, near the identity for any D.
   The inverse is Newton's, where the authors have L-BFGS: the Hessian is at hand, and precision costs a step or two.
 
