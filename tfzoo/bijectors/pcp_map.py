@@ -1,13 +1,15 @@
 """Partially convex potential maps: the gradient, by z, of a potential that is convex in z.
 
-    G(z, h) = softplus(g_1) w(z, h) + (m + softplus(g_2)) |z|^2 / 2
+    B(z, h) = w(z, h) - w(0, h) - z . grad_z w(0, h)
+    G(z, h) = D softplus(g_1) B(z, h) + (m + softplus(g_2)) |z|^2 / 2 + z . b(h)
     y = grad_z G(z, h),   log |det dy/dz| = log det Hess_z G(z, h)
 
-with w the partially input convex network `tfzoo.networks.picnn.PICNN`. The gradient of a strongly convex function is a
-diffeomorphism, and of all maps from the base to what it makes of it, the one that moves least, by squared distance. The
-network's last layer has a term linear in z, so the posterior's mean may follow the context.
+with w the partially input convex network `tfzoo.networks.picnn.PICNN`, and b(h) the term linear in z of its last layer.
+The gradient of a strongly convex function is a diffeomorphism, and of all maps from the base to what it makes of it,
+the one that moves least, by squared distance. B, the Bregman divergence of w between z and 0, bends the map; b(h) alone
+says where 0 goes, so the posterior's mean may follow the context.
 
-Forward with its log-determinant costs D gradients, in closed form, and a Cholesky factor; the inverse is a convex
+Forward with its log-determinant costs less than D gradients, in closed form, and a Cholesky factor; the inverse is a convex
 optimisation, by Newton's method in one loop, each of whose rounds costs as much. Where a map is so steep in one
 direction and flat in another that its precision has no Cholesky factor, the log-determinant is NaN: `log_det_dtype`.
 
