@@ -9,8 +9,8 @@ The gradient of a strongly convex function is a diffeomorphism, and of all maps 
 the one that moves least, by squared distance. B, the Bregman divergence of w between z and 0, bends the map; b(h) alone
 says where 0 goes, so the posterior's mean may follow the context.
 
-Forward with its log-determinant costs less than D gradients, in closed form, and a Cholesky factor; the inverse is a convex
-optimisation, by Newton's method in one loop, each of whose rounds costs as much. Where a map is so steep in one
+Forward with its log-determinant costs less than D gradients, in closed form, and a Cholesky factor; the inverse is a
+convex optimisation, by Newton's method in one loop, each of whose rounds costs as much. Where a map is so steep in one
 direction and flat in another that its precision has no Cholesky factor, the log-determinant is NaN: `log_det_dtype`.
 
 Deviations:
@@ -117,7 +117,7 @@ class PCPMap(Flow):
         self.log_det_dtype = log_det_dtype
         self.max_iterations = check_positive("max_iterations", max_iterations)
         self.picnn = PICNN(
-            latent_dim,
+            self.latent_dim,
             hidden_units=hidden_units,
             context_units=context_units,
             nonnegative=nonnegative,
