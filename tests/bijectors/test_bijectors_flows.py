@@ -236,19 +236,18 @@ def test_the_density_integrates_to_one(make):
 @each_flow
 def test_in_a_joint_distribution_coroutine(make):
     flow = shaken(make(2, "float64"), scale=0.1)
+    law = tfd.Sample(tfd.Normal(tf.zeros([], tf.float64), 1.0), CONTEXT, name="context")
 
-    @tfd.JointDistributionCoroutineAutoBatched
     def joint():
-        context = yield tfd.Sample(tfd.Normal(tf.zeros([], tf.float64), 1.0), CONTEXT, name="context")
+        context = yield tfd.JointDistributionCoroutine.Root(law)
         yield tfd.TransformedDistribution(base(2), flow.bijector(context), name="z")
 
-    sample = joint.sample(4, seed=1)
-    assert sample.z.shape == [4, 2]
-    q = tfd.TransformedDistribution(base(2), flow.bijector(sample.context))
-    expected = q.log_prob(sample.z) + tf.reduce_sum(
-        tfd.Normal(tf.zeros([], tf.float64), 1.0).log_prob(sample.context), -1
-    )
-    np.testing.assert_allclose(joint.log_prob(sample), expected, atol=1e-6)
+    for kind in (tfd.JointDistributionCoroutine, tfd.JointDistributionCoroutineAutoBatched):
+        sample = kind(joint).sample(4, seed=1)
+        assert sample.z.shape == [4, 2]
+        q = tfd.TransformedDistribution(base(2), flow.bijector(sample.context))
+        expected = q.log_prob(sample.z) + law.log_prob(sample.context)
+        np.testing.assert_allclose(kind(joint).log_prob(sample), expected, atol=1e-6)
 
 
 @each_flow

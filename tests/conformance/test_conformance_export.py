@@ -164,14 +164,14 @@ def test_other_precisions_keep_float32_borders(image_case, dtype, tmp_path):
     np.testing.assert_allclose(answer, tf.cast(model.reconstruct(images, seed), tf.float32), rtol=1e-2, atol=1e-2)
 
 
-def test_a_model_of_two_replicas_exports(image_case, tmp_path):
+def test_a_model_of_two_replicas_exports(training_case, tmp_path):
     with tf.distribute.MirroredStrategy(
         ["CPU:0", "CPU:1"], cross_device_ops=tf.distribute.ReductionToOneDevice()
     ).scope():
-        model = image_case.model()
+        model = training_case.model()
     model.export(tmp_path / "served", **OPTIONS)
     served = tf.saved_model.load(str(tmp_path / "served")).signatures["decode"]
-    z = np.ones([2, image_case.latent_dim], np.float32)
+    z = np.ones([2, training_case.latent_dim], np.float32)
     np.testing.assert_allclose(served(z=tf.constant(z))["images"], model.decode(z), rtol=1e-5)
 
 

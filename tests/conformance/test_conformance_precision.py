@@ -20,10 +20,9 @@ def densities(model, x):
     }
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-def test_mixed_precision_trains_with_float32_densities(image_case, policy):
-    model = image_case.compiled(dtype=policy, likelihood="gaussian")
-    assert model.decoder.layers[-1].compute_dtype == policy.removeprefix("mixed_")
+def test_mixed_precision_trains_with_float32_densities(image_case):
+    model = image_case.compiled(dtype="mixed_float16", likelihood="gaussian")
+    assert model.decoder.layers[-1].compute_dtype == "float16"
     x = image_case.images(8)
     history = model.fit(x, batch_size=4, verbose=0)
     assert np.isfinite(history.history["loss"]).all()

@@ -31,20 +31,20 @@ def trained(case, strategy, data, **options):
     return history.history["loss"][0], model.get_weights()
 
 
-@pytest.mark.parametrize("form", ["dict dataset", "sample_weight"])
 @pytest.mark.usefixtures("no_noise")
-def test_the_same_loss_and_update_as_one_replica(image_case, form):
-    x = image_case.images(8)
-    options = {"batch_size": 8} if form != "dict dataset" else {}
-    if form == "sample_weight":
-        options["sample_weight"] = np.linspace(0.0, 2.0, 8)
-    results = []
-    for strategy in (tf.distribute.OneDeviceStrategy("CPU:0"), two_replicas()):
-        data = x
-        if form == "dict dataset":
-            data = tf.data.Dataset.from_tensor_slices({"image": x, "index": np.arange(8)}).batch(8)
-        results.append(trained(image_case, strategy, data, **options))
-    (one_loss, one), (two_loss, two) = results
+def test_the_same_loss_and_update_as_one_replica(image_case):
+    images = {"image": image_case.images(8), "index": np.arange(8)}
+    check_equal(image_case, tf.data.Dataset.from_tensor_slices(images).batch(8))
+
+
+@pytest.mark.usefixtures("no_noise")
+def test_the_same_with_sample_weights(training_case):
+    check_equal(training_case, training_case.images(8), batch_size=8, sample_weight=np.linspace(0.0, 2.0, 8))
+
+
+def check_equal(case, data, **options):
+    strategies = tf.distribute.OneDeviceStrategy("CPU:0"), two_replicas()
+    (one_loss, one), (two_loss, two) = (trained(case, strategy, data, **options) for strategy in strategies)
     np.testing.assert_allclose(one_loss, two_loss, rtol=1e-5)
     for ours, theirs in zip(one, two, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5, rtol=1e-4)
@@ -59,9 +59,9 @@ def test_each_replica_draws_its_own_noise(image_case):
     assert np.all(np.abs(first - second) > 0)
 
 
-def test_predict_and_evaluate_on_replicas(image_case):
+def test_predict_and_evaluate_on_replicas(training_case):
     with two_replicas().scope():
-        model = image_case.compiled()
-    x = image_case.images(6)
+        model = training_case.compiled()
+    x = training_case.images(6)
     np.testing.assert_allclose(model.predict(x, batch_size=4, verbose=0), model.reconstruct(x), rtol=1e-5, atol=1e-6)
     assert np.isfinite(model.evaluate(x, batch_size=4, verbose=0, return_dict=True)["loss"])

@@ -61,19 +61,19 @@ def test_none_inside_a_function_differs_from_call_to_call(image_case, shared_mod
     assert not np.allclose(function(x), function(x), rtol=1e-6)
 
 
-def test_set_random_seed_reproduces_a_training(image_case):
+def test_set_random_seed_reproduces_a_training(training_case):
     losses = []
     for _ in range(2):
         keras.utils.set_random_seed(3)
-        model = image_case.compiled(seed=None)
-        losses.append(model.fit(image_case.images(8), batch_size=4, epochs=2, verbose=0).history["loss"])
+        model = training_case.compiled(seed=None)
+        losses.append(model.fit(training_case.images(8), batch_size=4, epochs=2, verbose=0).history["loss"])
     assert losses[0] == losses[1]
 
 
-def test_the_models_seed_fixes_its_noise(image_case):
-    x, weights, noise = image_case.images(2), None, []
+def test_the_models_seed_fixes_its_noise(training_case):
+    x, weights, noise = training_case.images(2), None, []
     for seed in (5, 5, 6):
-        model = image_case.model(seed=seed)
+        model = training_case.model(seed=seed)
         weights = weights or model.get_weights()
         model.set_weights(weights)
         noise.append(np.asarray(model.elbo(x)))

@@ -17,6 +17,6 @@ def test_the_same_losses_and_updates_with_and_without(image_case):
         np.testing.assert_allclose(plain, compiled, rtol=1e-3, atol=1e-5)
 
 
-def test_a_bernoulli_trains_under_xla(image_case):
-    model = image_case.compiled(jit_compile=True)
-    assert np.isfinite(model.fit(image_case.images(4), verbose=0).history["loss"]).all()
+def test_a_bernoulli_trains_under_xla(training_case):
+    model = training_case.compiled(jit_compile=True)
+    assert np.isfinite(model.fit(training_case.images(4), verbose=0).history["loss"]).all()
