@@ -2,8 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Tests run in two processes: more than the cores of a small machine gains nothing.
+# Tests run in two processes: more than the cores of a small machine gains nothing. Files go to them in their order: by
+# their number of tests, the notebooks would come last, and one process would wait for the other.
 WORKERS ?= 2
+PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .PHONY: quickstart test fast slow coverage test-versions check format notebooks clean
@@ -25,7 +27,7 @@ quickstart: $(VENV)/.installed  ## train, evaluate, look and export on real digi
 	$(BIN)/tfzoo quickstart
 
 test: $(VENV)/.installed-dev  ## the tests
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest $(PARALLEL)
 
 fast: $(VENV)/.installed-dev  ## the quick core of the tests
 	$(BIN)/python -m pytest -n $(WORKERS) -m fast
@@ -34,7 +36,7 @@ slow: $(VENV)/.installed-dev  ## the tests with long trainings
 	$(BIN)/python -m pytest -n $(WORKERS) --runslow
 
 coverage: $(VENV)/.installed-dev  ## the tests with branch coverage
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --cov=tfzoo --cov-branch --cov-report=term-missing:skip-covered
+	$(BIN)/python -m pytest $(PARALLEL) --cov=tfzoo --cov-branch --cov-report=term-missing:skip-covered
 
 test-versions:  ## the quick core under the oldest versions that are promised
 	$(PYTHON) -m venv .venv-oldest

@@ -131,7 +131,7 @@ def test_energy_error_is_quadratic_in_the_step_and_does_not_drift():
         state = integrate(q, p, potential.log_prob, step_size=2 / num_steps, num_steps=num_steps)
         errors.append(np.sqrt(np.mean((potential.energy(state.position, state.momentum) - before) ** 2)))
     np.testing.assert_allclose(errors[0] / errors[1], 4.0, rtol=0.1)
-    long = integrate(q, p, potential.log_prob, step_size=0.05, num_steps=2000)
+    long = integrate(q, p, potential.log_prob, step_size=0.05, num_steps=800)
     assert np.sqrt(np.mean((potential.energy(long.position, long.momentum) - before) ** 2)) < 5 * errors[1]
 
 
@@ -342,12 +342,12 @@ def test_the_printed_volume_is_right_in_one_dimension_only():
 
 def test_the_printed_noise_overheats(test_seed):
     """Noise 2 sqrt(T) is that of a temperature of 2 T / nu: two hundred times too hot at the paper's nu."""
-    count, t, damping = 20_000, 0.5, 0.01
+    count, num_steps, t, damping = 10_000, 500, 0.5, 0.01
     zeros, printed = np.zeros([count, 1]), 2 / damping  # sqrt(2 nu T') = 2 sqrt(T) for T' = 2 T / nu
     state = integrate(
-        zeros, zeros, flat, step_size=t, num_steps=2000, damping=damping, temperature=printed, seed=test_seed
+        zeros, zeros, flat, step_size=t, num_steps=num_steps, damping=damping, temperature=printed, seed=test_seed
     )
-    exact = damping * t * printed / np.sinh(damping * t) * (1 - np.exp(-2 * damping * t * 2000))
+    exact = damping * t * printed / np.sinh(damping * t) * (1 - np.exp(-2 * damping * t * num_steps))
     squares = np.square(state.momentum)
     assert abs(squares.mean() - exact) <= 4 * squares.std() / np.sqrt(count)
-    assert squares.mean() > 190
+    assert squares.mean() > 180
