@@ -108,7 +108,8 @@ print("negative bound from", float(losses[0]), "to", float(tf.reduce_mean(losses
 # ## As the posterior of a VAE
 #
 # `iaf_vae` and `pcp_map_vae` are models of their own; any flow can be the posterior of the VAE and of the IWAE, by its
-# name or as a layer. With two latents the true posterior can be had on a grid, and shown beside the approximation.
+# name or as a layer (`tfzoo.create_model("vae", posterior="spline", ...)`). With two latents the true posterior can be
+# had on a grid, and shown beside the approximation.
 
 # %%
 train = tfzoo.data.load("digits", "train", batch_size=50)
@@ -118,7 +119,6 @@ models = {
     "vae": tfzoo.create_model("vae", **options),
     "iaf_vae": tfzoo.create_model("iaf_vae", num_steps=4, hidden_units=(32, 32), **options),
     "pcp_map_vae": tfzoo.create_model("pcp_map_vae", **options),
-    "spline": tfzoo.create_model("vae", posterior="spline", **options),
 }
 for name, model in models.items():
     model.compile(optimizer=keras.optimizers.Adam(2e-3))

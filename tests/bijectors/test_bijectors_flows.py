@@ -12,10 +12,11 @@ import tensorflow_probability as tfp
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tests.bijectors.flows import FLOWS
+from tests.bijectors.flows import FLOWS, SETTINGS
 
 CONTEXT = 3
 each_flow = pytest.mark.parametrize("make", FLOWS.values(), ids=FLOWS)
+each_setting = pytest.mark.parametrize("make", [*FLOWS.values(), *SETTINGS.values()], ids=[*FLOWS, *SETTINGS])
 each_size = pytest.mark.parametrize("size", [1, 2, 3, 8])
 
 
@@ -42,7 +43,7 @@ def base(size, dtype=tf.float64):
 
 
 @pytest.mark.fast
-@each_flow
+@each_setting
 @each_size
 @pytest.mark.parametrize("width", [None, CONTEXT])
 def test_log_det_is_that_of_the_jacobian(make, size, width):
@@ -63,7 +64,7 @@ def test_log_det_is_that_of_the_jacobian(make, size, width):
 
 
 @pytest.mark.fast
-@each_flow
+@each_setting
 @each_size
 @pytest.mark.parametrize(("dtype", "precision"), [("float32", 1e-5), ("float64", 1e-10)])
 def test_the_inverse_undoes_it(make, size, dtype, precision):
@@ -75,7 +76,7 @@ def test_the_inverse_undoes_it(make, size, dtype, precision):
     np.testing.assert_allclose(flow.bijector(context).forward(flow.bijector(context).inverse(z)), z, atol=precision)
 
 
-@each_flow
+@each_setting
 @pytest.mark.parametrize("size", [1, 3])
 def test_gradients_are_those_of_differences(make, size):
     """Of forward, inverse and both log-determinants: by the point, the context and every weight."""
@@ -116,7 +117,7 @@ def test_gradients_are_those_of_differences(make, size):
 
 
 @pytest.mark.fast
-@each_flow
+@each_setting
 @pytest.mark.parametrize("size", [1, 2])
 def test_every_latent_depends_on_the_context(make, size):
     flow = shaken(make(size, "float64"))
@@ -125,7 +126,7 @@ def test_every_latent_depends_on_the_context(make, size):
 
 
 @pytest.mark.fast
-@each_flow
+@each_setting
 def test_finite_for_large_contexts_and_latents(make):
     flow = shaken(make(4, "float32"))
     context = 10.0 * points(100, CONTEXT, dtype=tf.float32, seed=2)
@@ -139,7 +140,7 @@ def test_finite_for_large_contexts_and_latents(make):
 
 
 @pytest.mark.fast
-@each_flow
+@each_setting
 def test_leading_dimensions_broadcast(make):
     flow = shaken(make(3, "float64"))
     z, context = points(5, 1, 3), points(4, CONTEXT, seed=2)

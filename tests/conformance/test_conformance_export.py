@@ -153,19 +153,12 @@ def test_no_op_that_a_stock_server_refuses_or_that_keeps_state(case, exports):
         assert not function.attr["_XlaMustCompile"].b, function.signature.name
 
 
-def test_double_precision_keeps_float32_borders(image_case, tmp_path):
-    check_borders(image_case, "float64", tmp_path)
-
-
-def test_mixed_precision_keeps_float32_borders(training_case, tmp_path):
-    check_borders(training_case, "mixed_bfloat16", tmp_path)
-
-
-def check_borders(case, dtype, tmp_path):
-    model = case.model(dtype=dtype)
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "float64"])
+def test_other_precisions_keep_float32_borders(training_case, dtype, tmp_path):
+    model = training_case.model(dtype=dtype)
     model.export(tmp_path / "served", **OPTIONS)
     served = tf.saved_model.load(str(tmp_path / "served")).signatures["reconstruct"]
-    images, seed = case.images(2), np.zeros([2, 2], np.int32)
+    images, seed = training_case.images(2), np.zeros([2, 2], np.int32)
     answer = served(images=tf.constant(images), seed=tf.constant(seed))["images"]
     assert answer.dtype == tf.float32
     np.testing.assert_allclose(answer, tf.cast(model.reconstruct(images, seed), tf.float32), rtol=1e-2, atol=1e-2)
