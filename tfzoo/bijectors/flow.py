@@ -7,7 +7,8 @@ The layer is tracked, trained and saved by Keras; the bijector is a plain `tfb.B
 reads the weights when it is used and lists them as its variables, so TFP's own trainers (`tfp.vi`) find them too.
 
 `forward` goes from the base to the posterior: that direction is the fast one of every flow here, which makes sampling
-with the density of what was sampled cheap. `tfb.Invert(flow.bijector(context))` has the fast density instead.
+with the density of what was sampled cheap. `tfb.Invert(flow.bijector(context))` has the fast density instead. Put
+flows in a row by `FlowChain`: a `tfb.Chain` of inverted ones gives the same density, but asks each for its inverse too.
 """
 
 import abc
