@@ -61,6 +61,15 @@ def test_an_unknown_override_names_the_valid_ones(name):
         tfzoo.create_model(name, event_shape=(5,), latent_dims=3)
 
 
+@pytest.mark.parametrize("name", ["iaf_vae", "pcp_map_vae", "langevin_vae"])
+def test_a_model_with_its_own_inference_says_who_takes_another_posterior(name):
+    with pytest.raises(
+        TypeError,
+        match=rf"^options of {name} are ((?!posterior,)[^\n])*; vae and iwae take any flow .*\. Received: 'posterior'$",
+    ):
+        tfzoo.create_model(name, event_shape=(5,), posterior="coupling")
+
+
 def test_a_model_needs_an_event_shape():
     with pytest.raises(ValueError, match=r"^event_shape must [^\n]* Received: None$"):
         tfzoo.create_model("vae")

@@ -9,6 +9,7 @@ import keras
 
 from tfzoo.models import IAFVAE, IWAE, VAE, HamiltonianVAE, LangevinVAE, PCPMapVAE
 from tfzoo.models.base import LatentVariableModel
+from tfzoo.models.flow_posterior import FlowVAE
 from tfzoo.presets import PRESETS
 
 __all__ = ["create_model", "list_models", "list_presets"]
@@ -75,7 +76,8 @@ def create_model(
     valid = _options(model_class)
     unknown = [key for key in overrides if key not in valid]
     if unknown:
-        raise TypeError(f"options of {name} are {', '.join(sorted(valid))}. Received: {unknown[0]!r}")
+        instead = "; vae and iwae take any flow as their posterior" if unknown[0] == "posterior" else ""
+        raise TypeError(f"options of {name} are {', '.join(sorted(valid))}{instead}. Received: {unknown[0]!r}")
     if pretrained and not (preset and preset.weights):
         having = [key for key in list_presets() if PRESETS[key].weights]
         raise ValueError(f"pretrained weights come with {', '.join(having) or 'no preset yet'}. Received: {name!r}")
@@ -98,4 +100,6 @@ def _options(model_class: type[LatentVariableModel]) -> set[str]:
         for parameter in inspect.signature(cls).parameters.values():
             if parameter.kind is parameter.KEYWORD_ONLY:
                 names.add(parameter.name)
+    if issubclass(model_class, FlowVAE):
+        names.remove("posterior")  # it is the flow that the model is named by
     return names - {"event_shape"}

@@ -26,7 +26,7 @@ from tfzoo.distributions.posteriors import FlowPosterior, GaussianPosterior
 from tfzoo.models.amortised import AmortisedModel
 from tfzoo.types import Tensor, TensorLike
 
-__all__ = ["FLOWS", "FlowPosteriorModel"]
+__all__ = ["FLOWS", "FlowPosteriorModel", "FlowVAE"]
 
 # What a posterior can be named, beside "gaussian".
 FLOWS: dict[str, Callable[..., Flow]] = {
@@ -38,7 +38,7 @@ FLOWS: dict[str, Callable[..., Flow]] = {
 
 
 class FlowPosteriorModel(AmortisedModel):
-    """Base class of the VAE, the IWAE, and the VAEs that are named by their flow.
+    """Base class of the VAE, the IWAE, and `FlowVAE`.
 
     Args:
       posterior: "gaussian", diagonal, by the encoder; the name of a flow ("coupling", "iaf", "pcp_map",
@@ -133,6 +133,38 @@ class FlowPosteriorModel(AmortisedModel):
             "posterior_base": self.posterior_base,
             "context_dim": self.context_dim,
         }
+
+
+class FlowVAE(FlowPosteriorModel):
+    """Base class of the VAEs that are named by their flow, whose options are options of the model.
+
+    Args:
+      flow_class: the flow's layer.
+      flow_options: its arguments; those of a subclass's `__init__` by the same names.
+      event_shape: the shape of one example.
+      latent_dim: D.
+      **kwargs: see `FlowPosteriorModel`, but for `posterior`.
+    """
+
+    def __init__(
+        self,
+        flow_class: type[Flow],
+        flow_options: dict[str, Any],
+        *,
+        event_shape: tuple[int, ...],
+        latent_dim: int = 64,
+        **kwargs: Any,
+    ) -> None:
+        dtype = keras.dtype_policies.get(kwargs.get("dtype")).variable_dtype
+        flow = flow_class(latent_dim, **flow_options, dtype=dtype, name="flow")
+        super().__init__(event_shape=event_shape, latent_dim=latent_dim, posterior=flow, **kwargs)
+        self._flow_options = tuple(flow_options)
+        self.build()
+
+    def get_config(self) -> dict:
+        config, flow = super().get_config(), self.posterior_layer.flow.get_config()
+        del config["posterior"]
+        return {**config, **{name: flow[name] for name in self._flow_options}}
 
 
 def _base(posterior: tfd.Distribution) -> tfd.Distribution:

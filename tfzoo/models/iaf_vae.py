@@ -19,13 +19,13 @@ from typing import Any
 import keras
 
 from tfzoo.bijectors import IAF
-from tfzoo.models.flow_posterior import FlowPosteriorModel
+from tfzoo.models.flow_posterior import FlowVAE
 
 __all__ = ["IAFVAE"]
 
 
 @keras.saving.register_keras_serializable("tfzoo")
-class IAFVAE(FlowPosteriorModel):
+class IAFVAE(FlowVAE):
     """VAE with inverse autoregressive flow (Kingma et al., arXiv:1606.04934).
 
     Example::
@@ -51,20 +51,10 @@ class IAFVAE(FlowPosteriorModel):
         order: str = "reversed",
         **kwargs: Any,
     ) -> None:
-        flow = IAF(
-            latent_dim,
-            num_steps=num_steps,
-            hidden_units=hidden_units,
-            transformation=transformation,
-            order=order,
-            dtype=keras.dtype_policies.get(kwargs.get("dtype")).variable_dtype,
-            name="flow",
-        )
-        super().__init__(event_shape=event_shape, latent_dim=latent_dim, posterior=flow, **kwargs)
-        self.build()
-
-    def get_config(self) -> dict:
-        config, flow = super().get_config(), self.posterior_layer.flow.get_config()
-        del config["posterior"]
-        own = ("num_steps", "hidden_units", "transformation", "order")
-        return {**config, **{name: flow[name] for name in own}}
+        options = {
+            "num_steps": num_steps,
+            "hidden_units": hidden_units,
+            "transformation": transformation,
+            "order": order,
+        }
+        super().__init__(IAF, options, event_shape=event_shape, latent_dim=latent_dim, **kwargs)

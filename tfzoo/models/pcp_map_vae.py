@@ -21,13 +21,13 @@ from typing import Any
 import keras
 
 from tfzoo.bijectors import PCPMap
-from tfzoo.models.flow_posterior import FlowPosteriorModel
+from tfzoo.models.flow_posterior import FlowVAE
 
 __all__ = ["PCPMapVAE"]
 
 
 @keras.saving.register_keras_serializable("tfzoo")
-class PCPMapVAE(FlowPosteriorModel):
+class PCPMapVAE(FlowVAE):
     """VAE with a partially convex potential map (arXiv:2310.16975) as its posterior.
 
     Example::
@@ -55,21 +55,11 @@ class PCPMapVAE(FlowPosteriorModel):
         log_det_dtype: str | None = None,
         **kwargs: Any,
     ) -> None:
-        flow = PCPMap(
-            latent_dim,
-            hidden_units=hidden_units,
-            context_units=context_units,
-            nonnegative=nonnegative,
-            strong_convexity=strong_convexity,
-            log_det_dtype=log_det_dtype,
-            dtype=keras.dtype_policies.get(kwargs.get("dtype")).variable_dtype,
-            name="flow",
-        )
-        super().__init__(event_shape=event_shape, latent_dim=latent_dim, posterior=flow, **kwargs)
-        self.build()
-
-    def get_config(self) -> dict:
-        config, flow = super().get_config(), self.posterior_layer.flow.get_config()
-        del config["posterior"]
-        own = ("hidden_units", "context_units", "nonnegative", "strong_convexity", "log_det_dtype")
-        return {**config, **{name: flow[name] for name in own}}
+        options = {
+            "hidden_units": hidden_units,
+            "context_units": context_units,
+            "nonnegative": nonnegative,
+            "strong_convexity": strong_convexity,
+            "log_det_dtype": log_det_dtype,
+        }
+        super().__init__(PCPMap, options, event_shape=event_shape, latent_dim=latent_dim, **kwargs)
