@@ -113,6 +113,21 @@ def test_a_layer_as_the_posterior():
     assert again.posterior_layer.flow.num_steps == 3
 
 
+def test_a_flow_without_a_context_is_one_for_all_images():
+    _, x = simulate(2)
+    model = model_of("vae", posterior=IAF(D, num_steps=2, dtype="float64"), context_dim=None, estimator="sampled")
+    assert "context" not in model._parts()
+    for i, weight in enumerate(model.posterior_layer.flow.trainable_variables):
+        weight.assign_add(0.1 * tf.random.stateless_normal(weight.shape, [7, i], dtype=weight.dtype))
+    start = tf.constant(np.random.default_rng(0).normal(size=(1, D)))
+    first, second = (tf.squeeze(model.posterior(x[i : i + 1]).bijector.forward(start)) for i in (0, 1))
+    np.testing.assert_array_equal(first, second)
+    estimate = model.estimate_log_prob(x, 20_000, seed=2)
+    assert (np.abs(estimate.log_prob - exact_log_prob(x)) < 4 * estimate.standard_error.numpy()).all()
+    again = type(model).from_config(model.get_config())
+    assert again.posterior_layer.flow.context_dim is None
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -121,6 +136,10 @@ def test_a_layer_as_the_posterior():
         ({"posterior": IAF(3)}, "posterior must be over latent_dim = 2"),
         ({"posterior": "iaf", "posterior_base": "prior"}, "base must be encoder or standard"),
         ({"posterior": "iaf", "context_dim": 0}, "context_dim must be a whole number of at least 1"),
+        (
+            {"posterior": "iaf", "context_dim": None, "posterior_base": "standard"},
+            "context_dim must be a width where base is standard",
+        ),
     ],
 )
 def test_bad_arguments(options, message):

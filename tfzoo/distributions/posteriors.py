@@ -61,41 +61,46 @@ class FlowPosterior(keras.layers.Layer):
 
     Args:
       flow: a layer of `tfzoo.bijectors`, not built yet, or built for contexts of `context_dim`.
-      context_dim: E of the flow's context.
+      context_dim: E of the flow's context; None for a flow that takes none, one for all images.
       base: where the flow starts: "encoder", N(mean, diag(scale^2)) by two more heads; "standard", N(0, I), so that all
         that depends on the image goes through the context.
 
     Raises:
-      ValueError: if `base` or `context_dim` is out of its range.
+      ValueError: if `base` or `context_dim` is out of its range, or nothing depends on the image.
     """
 
-    def __init__(self, flow: Flow, *, context_dim: int = 64, base: str = "encoder", **kwargs: Any) -> None:
+    def __init__(self, flow: Flow, *, context_dim: int | None = 64, base: str = "encoder", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if base not in ("encoder", "standard"):
             raise ValueError(f"base must be encoder or standard. Received: {base!r}")
+        if context_dim is None and base == "standard":
+            raise ValueError("context_dim must be a width where base is standard. Received: None")
         self.flow = flow
-        self.context_dim = check_positive("context_dim", context_dim)
+        self.context_dim = None if context_dim is None else check_positive("context_dim", context_dim)
         self.base = base
-        self.context = keras.layers.Dense(self.context_dim, dtype=self.variable_dtype, name="context")
+        self.context = None
+        if context_dim is not None:
+            self.context = keras.layers.Dense(self.context_dim, dtype=self.variable_dtype, name="context")
         if base == "encoder":
             self.gaussian = GaussianPosterior(flow.latent_dim, dtype=self.variable_dtype, name="base")
 
     def build(self, input_shape: tuple) -> None:
-        self.context.build(input_shape)
+        if self.context is not None:
+            self.context.build(input_shape)
         if self.base == "encoder":
             self.gaussian.build(input_shape)
         if not self.flow.built:
-            self.flow.build((None, self.context_dim))
+            self.flow.build(None if self.context is None else (None, self.context_dim))
         self.built = True
 
     def distribution(self, features: Tensor) -> tfd.TransformedDistribution:
         """Returns q(z|x), batch ``[B]``, event ``[D]``, for features ``[B, E]``."""
         features = tf.cast(features, self.variable_dtype)
-        context = self.context(features)
+        context = None if self.context is None else self.context(features)
         if self.base == "encoder":
             base = self.gaussian.distribution(features)
         else:
-            zeros = tf.zeros([tf.shape(context)[0], self.flow.latent_dim], context.dtype)
+            zeros = tf.zeros([tf.shape(features)[0], self.flow.latent_dim], features.dtype)
             base = tfd.Independent(tfd.Normal(zeros, tf.ones_like(zeros)), 1)
         return tfd.TransformedDistribution(base, self.flow.bijector(context))
 

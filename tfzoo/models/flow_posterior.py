@@ -44,7 +44,7 @@ class FlowPosteriorModel(AmortisedModel):
       posterior: "gaussian", diagonal, by the encoder; the name of a flow ("coupling", "iaf", "pcp_map",
         "spline"), with that layer's defaults; or a layer of `tfzoo.bijectors` of the model's `latent_dim`.
       posterior_base: where a flow starts: "encoder", a Gaussian by the encoder; "standard", N(0, I).
-      context_dim: width of what the encoder tells the flow.
+      context_dim: width of what the encoder tells the flow; None for one flow for all images.
       **kwargs: see `tfzoo.models.amortised.AmortisedModel`.
 
     Raises:
@@ -57,13 +57,13 @@ class FlowPosteriorModel(AmortisedModel):
         event_shape: tuple[int, ...],
         posterior: str | Flow = "gaussian",
         posterior_base: str = "encoder",
-        context_dim: int = 64,
+        context_dim: int | None = 64,
         **kwargs: Any,
     ) -> None:
         super().__init__(event_shape=event_shape, **kwargs)
         self._posterior_name = posterior if isinstance(posterior, str) else None
         self.posterior_base = posterior_base
-        self.context_dim = check_positive("context_dim", context_dim)
+        self.context_dim = None if context_dim is None else check_positive("context_dim", context_dim)
         dtype = self.variable_dtype
         if posterior == "gaussian":
             self._set_posterior(GaussianPosterior(self.latent_dim, dtype=dtype, name="posterior"))
@@ -83,7 +83,9 @@ class FlowPosteriorModel(AmortisedModel):
         parts, layer = super()._parts(), self.posterior_layer
         if isinstance(layer, FlowPosterior):
             # Its base can be a model's whose posterior is that base.
-            parts = {**parts, "flow": layer.flow, "context": layer.context}
+            parts["flow"] = layer.flow
+            if layer.context is not None:
+                parts["context"] = layer.context
             if layer.base == "encoder":
                 parts["posterior_layer"] = layer.gaussian
             else:
