@@ -4,7 +4,9 @@ import dataclasses
 import math
 from typing import Any
 
+import keras
 import numpy as np
+from keras import layers
 
 import tfzoo
 
@@ -19,6 +21,17 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 SHAPES = {"image": (6, 6, 1), "vector": (5,)}
+
+# Overrides that ask for the networks which a user who brings none has.
+DEFAULT_NETWORKS = {"encoder": None, "decoder": None}
+
+
+def small_networks(event_shape, latent_dim, dtype=None):
+    """Returns an encoder and a decoder of one layer each: a graph's nodes are what a test's time goes into."""
+    encoder = [keras.Input(event_shape), layers.Flatten(dtype=dtype), layers.Dense(4, "tanh", dtype=dtype)]
+    decoder = [keras.Input((latent_dim,)), layers.Dense(math.prod(event_shape), dtype=dtype)]
+    decoder.append(layers.Reshape(event_shape, dtype=dtype))
+    return {"encoder": keras.Sequential(encoder, name="encoder"), "decoder": keras.Sequential(decoder, name="decoder")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,15 +50,18 @@ class Case:
         return 2
 
     def model(self, **overrides):
-        """Returns a new model with small networks."""
+        """Returns a new model: of images with small networks, of vectors with the default ones."""
         options = {"latent_dim": self.latent_dim, "seed": 1, **OPTIONS[self.name], **overrides}
+        if self.shape == "image" and not {"encoder", "decoder"} & set(overrides):
+            options |= small_networks(self.event_shape, self.latent_dim, options.get("dtype"))
         return tfzoo.create_model(self.name, event_shape=self.event_shape, **options)
 
-    def compiled(self, learning_rate=1e-3, jit_compile=False, **overrides):
-        """Returns a new model, compiled."""
+    def compiled(self, learning_rate=1e-3, jit_compile=False, optimizer="sgd", **overrides):
+        """Returns a new model, compiled with an optimizer that has few operations and traces once."""
         model = self.model(**overrides)
-        model.compile(optimizer="adam", jit_compile=jit_compile)
+        model.compile(optimizer=optimizer, jit_compile=jit_compile)
         model.optimizer.learning_rate = learning_rate
+        model.optimizer.build(model.trainable_variables)
         return model
 
     def images(self, count, seed=0):

@@ -6,6 +6,8 @@ import keras
 import numpy as np
 import pytest
 
+from tests.conformance.cases import DEFAULT_NETWORKS
+
 pytestmark = pytest.mark.fast
 
 
@@ -27,7 +29,7 @@ def test_config_holds_every_argument(case):
 
 @pytest.mark.parametrize("dtype", ["float64", "mixed_bfloat16"])
 def test_dtype_policy_survives(case, dtype):
-    twin = keras.models.clone_model(case.model(dtype=dtype))
+    twin = keras.models.clone_model(case.model(dtype=dtype, **DEFAULT_NETWORKS))
     assert twin.dtype_policy.name == dtype
     assert twin.decoder.layers[-1].dtype_policy.name == dtype
 

@@ -5,10 +5,20 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.conformance.cases import TRAINING_CASES
+
 IN_DATA = r"^images must be [^\n]* Received: [^\n]*NaN$"
 IN_LOSS = r"^the loss must stay finite: [^\n]* Received: [^\n]*$"
 # Weights so large that every chain diverges, of the models that have chains.
 IN_CHAINS = r"^some chains must stay finite: [^\n]* Received: [^\n]*$"
+
+
+# Keras compiles one step or the other, whatever the model: one stands for all with XLA.
+with_and_without_xla = pytest.mark.parametrize(
+    ("model_case", "jit_compile"),
+    [*((case, False) for case in TRAINING_CASES), (TRAINING_CASES[0], True)],
+    ids=str,
+)
 
 
 def broken_from_epoch(case, broken_epoch):
@@ -36,18 +46,18 @@ def all_finite(model):
     return all(np.isfinite(weight).all() for weight in model.get_weights())
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
-def test_nan_in_a_dataset_keeps_the_last_good_epoch(training_case, tmp_path, jit_compile):
-    model = training_case.compiled(jit_compile=jit_compile)
+@with_and_without_xla
+def test_nan_in_a_dataset_keeps_the_last_good_epoch(model_case, tmp_path, jit_compile):
+    model = model_case.compiled(jit_compile=jit_compile)
     # XLA leaves the check of the data out: there the loss is what gives it away.
     with pytest.raises(ValueError, match=IN_LOSS if jit_compile else IN_DATA):
-        model.fit(broken_from_epoch(training_case, 1), epochs=3, verbose=0, callbacks=keepers(tmp_path))
+        model.fit(broken_from_epoch(model_case, 1), epochs=3, verbose=0, callbacks=keepers(tmp_path))
     kept = keras.saving.load_model(tmp_path / "model.keras")
     assert all_finite(kept)
     assert int(kept.optimizer.iterations) == 2
     # Trained again on good data, the run goes on with the second epoch.
-    again = training_case.compiled()
-    history = again.fit(training_case.images(8), batch_size=4, epochs=3, verbose=0, callbacks=keepers(tmp_path))
+    again = model_case.compiled()
+    history = again.fit(model_case.images(8), batch_size=4, epochs=3, verbose=0, callbacks=keepers(tmp_path))
     assert history.epoch == [1, 2]
     assert all_finite(again)
 
@@ -69,13 +79,13 @@ def test_nan_in_validation_data(training_case):
             model.fit(x, validation_data=data, verbose=0)
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
-def test_a_diverging_loss_keeps_the_last_good_epoch(training_case, tmp_path, jit_compile):
-    model = training_case.compiled(jit_compile=jit_compile)
+@with_and_without_xla
+def test_a_diverging_loss_keeps_the_last_good_epoch(model_case, tmp_path, jit_compile):
+    model = model_case.compiled(jit_compile=jit_compile)
     rate = keras.callbacks.LearningRateScheduler(lambda epoch, _: 1e30 if epoch else 1e-3)
     with pytest.raises(ValueError, match=IN_LOSS):
         model.fit(
-            training_case.images(8), batch_size=4, epochs=3, verbose=0, callbacks=[rate, *keepers(tmp_path, every=1)]
+            model_case.images(8), batch_size=4, epochs=3, verbose=0, callbacks=[rate, *keepers(tmp_path, every=1)]
         )
     kept = keras.saving.load_model(tmp_path / "model.keras")
     assert all_finite(kept)

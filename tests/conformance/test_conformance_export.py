@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from tests.conformance.cases import CASES
+from tests.conformance.cases import CASES, TRAINING_CASES
 
 SIGNATURES = {
     "encode": ({"images", "seed"}, {"z"}),
@@ -153,25 +153,28 @@ def test_no_op_that_a_stock_server_refuses_or_that_keeps_state(case, exports):
         assert not function.attr["_XlaMustCompile"].b, function.signature.name
 
 
-@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "float64"])
-def test_other_precisions_keep_float32_borders(training_case, dtype, tmp_path):
-    model = training_case.model(dtype=dtype)
+@pytest.mark.parametrize(
+    ("model_case", "dtype"), [*zip(TRAINING_CASES, ["mixed_bfloat16", "float64"], strict=True)], ids=str
+)
+def test_other_precisions_keep_float32_borders(model_case, dtype, tmp_path):
+    model = model_case.model(dtype=dtype)
     model.export(tmp_path / "served", **OPTIONS)
     served = tf.saved_model.load(str(tmp_path / "served")).signatures["reconstruct"]
-    images, seed = training_case.images(2), np.zeros([2, 2], np.int32)
+    images, seed = model_case.images(2), np.zeros([2, 2], np.int32)
     answer = served(images=tf.constant(images), seed=tf.constant(seed))["images"]
     assert answer.dtype == tf.float32
     np.testing.assert_allclose(answer, tf.cast(model.reconstruct(images, seed), tf.float32), rtol=1e-2, atol=1e-2)
 
 
-def test_a_model_of_two_replicas_exports(training_case, tmp_path):
+def test_a_model_of_two_replicas_exports(tmp_path):
+    case = CASES[-1]
     with tf.distribute.MirroredStrategy(
         ["CPU:0", "CPU:1"], cross_device_ops=tf.distribute.ReductionToOneDevice()
     ).scope():
-        model = training_case.model()
+        model = case.model()
     model.export(tmp_path / "served", **OPTIONS)
     served = tf.saved_model.load(str(tmp_path / "served")).signatures["decode"]
-    z = np.ones([2, training_case.latent_dim], np.float32)
+    z = np.ones([2, case.latent_dim], np.float32)
     np.testing.assert_allclose(served(z=tf.constant(z))["images"], model.decode(z), rtol=1e-5)
 
 

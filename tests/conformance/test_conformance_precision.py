@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.conformance.cases import DEFAULT_NETWORKS
+
 
 def densities(model, x):
     z = model.encode(x, seed=0)
@@ -21,7 +23,7 @@ def densities(model, x):
 
 
 def test_mixed_precision_trains_with_float32_densities(image_case):
-    model = image_case.compiled(dtype="mixed_float16", likelihood="gaussian")
+    model = image_case.compiled(dtype="mixed_float16", likelihood="gaussian", **DEFAULT_NETWORKS)
     assert model.decoder.layers[-1].compute_dtype == "float16"
     x = image_case.images(8)
     history = model.fit(x, batch_size=4, verbose=0)
@@ -41,8 +43,8 @@ def test_half_precision_changes_a_density_by_its_rounding_only(image_case):
 @pytest.mark.fast
 def test_a_global_policy_is_followed(image_case):
     keras.config.set_dtype_policy("mixed_bfloat16")
-    model = image_case.model()
-    assert model.compute_dtype == "bfloat16"
+    model = image_case.model(**DEFAULT_NETWORKS)
+    assert model.compute_dtype == model.decoder.layers[-1].compute_dtype == "bfloat16"
     assert model.elbo(image_case.images(2), seed=0).dtype == tf.float32
 
 

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 import tfzoo
+from tests.conformance.cases import IMAGE_CASES
 
 DEVICES = ["CPU:0", "CPU:1"]
 
@@ -33,13 +34,14 @@ def trained(case, strategy, data, **options):
 
 @pytest.mark.usefixtures("no_noise")
 def test_the_same_loss_and_update_as_one_replica(image_case):
-    images = {"image": image_case.images(8), "index": np.arange(8)}
-    check_equal(image_case, tf.data.Dataset.from_tensor_slices(images).batch(8))
+    check_equal(image_case, image_case.images(8), batch_size=8, sample_weight=np.linspace(0.0, 2.0, 8))
 
 
 @pytest.mark.usefixtures("no_noise")
-def test_the_same_with_sample_weights(training_case):
-    check_equal(training_case, training_case.images(8), batch_size=8, sample_weight=np.linspace(0.0, 2.0, 8))
+def test_the_same_of_a_dataset_without_weights():
+    case = IMAGE_CASES[-1]
+    images = {"image": case.images(8), "index": np.arange(8)}
+    check_equal(case, tf.data.Dataset.from_tensor_slices(images).batch(8))
 
 
 def check_equal(case, data, **options):

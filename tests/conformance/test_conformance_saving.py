@@ -40,7 +40,7 @@ def test_same_answers_before_any_training(case, tmp_path):
 
 
 def test_training_goes_on_from_a_file_as_if_there_had_been_none(training_case, tmp_path):
-    model, x = training_case.compiled(likelihood="gaussian", seed=5), training_case.images(8)
+    model, x = training_case.compiled(optimizer="adam", likelihood="gaussian", seed=5), training_case.images(8)
     model.fit(x, batch_size=4, shuffle=False, verbose=0)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
