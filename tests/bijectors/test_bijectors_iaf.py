@@ -13,10 +13,10 @@ pytestmark = pytest.mark.fast
 
 
 def jacobian(function, z):
-    with tf.GradientTape() as tape:
+    with tf.GradientTape(persistent=True) as tape:
         tape.watch(z)
         y = function(z)
-    return tape.batch_jacobian(y, z).numpy()
+    return tape.batch_jacobian(y, z, experimental_use_pfor=False).numpy()
 
 
 @pytest.mark.parametrize("transformation", ["gated", "affine"])
