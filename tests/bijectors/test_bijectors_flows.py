@@ -17,7 +17,7 @@ from tests.bijectors.flows import FLOWS, SETTINGS
 CONTEXT = 3
 each_flow = pytest.mark.parametrize("make", FLOWS.values(), ids=FLOWS)
 each_setting = pytest.mark.parametrize("make", [*FLOWS.values(), *SETTINGS.values()], ids=[*FLOWS, *SETTINGS])
-each_size = pytest.mark.parametrize("size", [1, 2, 3, 8])
+each_size = pytest.mark.parametrize("size", [1, 3, 8])
 
 
 def points(*shape, dtype=tf.float64, seed=1, scale=1.0):
@@ -44,16 +44,16 @@ def base(size, dtype=tf.float64):
 
 @pytest.mark.fast
 @each_setting
-@each_size
-@pytest.mark.parametrize("width", [None, CONTEXT])
+@pytest.mark.parametrize(("size", "width"), [(1, CONTEXT), (3, CONTEXT), (8, CONTEXT), (1, None), (2, None)])
 def test_log_det_is_that_of_the_jacobian(make, size, width):
     flow = shaken(make(size, "float64"), width)
     z, context = points(4, size), None if width is None else points(4, width, seed=2)
     bijector = flow.bijector(context)
-    with tf.GradientTape() as tape:
+    with tf.GradientTape(persistent=True) as tape:
         tape.watch(z)
         y = bijector.forward(z)
-    exact = np.linalg.slogdet(tape.batch_jacobian(y, z))[1]
+        parts = tf.unstack(y, axis=-1)
+    exact = np.linalg.slogdet(np.stack([tape.gradient(part, z) for part in parts], axis=1))[1]
     assert np.abs(y - z).max() > 0.01
     assert np.abs(exact).max() > 1e-3
     np.testing.assert_allclose(bijector.forward_log_det_jacobian(z), exact, atol=1e-9)
@@ -77,9 +77,9 @@ def test_the_inverse_undoes_it(make, size, dtype, precision):
 
 
 @each_setting
-@pytest.mark.parametrize("size", [1, 3])
-def test_gradients_are_those_of_differences(make, size):
+def test_gradients_are_those_of_differences(make):
     """Of forward, inverse and both log-determinants: by the point, the context and every weight."""
+    size = 3
     flow = shaken(make(size, "float64"), scale=0.2)
     z, context = points(2, size), points(2, CONTEXT, seed=2)
     direction = points(2, size, seed=3)
@@ -243,7 +243,10 @@ def test_in_a_joint_distribution_coroutine(make):
         context = yield tfd.JointDistributionCoroutine.Root(law)
         yield tfd.TransformedDistribution(base(2), flow.bijector(context), name="z")
 
-    for kind in (tfd.JointDistributionCoroutine, tfd.JointDistributionCoroutineAutoBatched):
+    kinds = [tfd.JointDistributionCoroutine]
+    if make in (FLOWS["iaf"], FLOWS["spline"], FLOWS["pcp_map"]):  # one of each kind of operations to vectorise
+        kinds.append(tfd.JointDistributionCoroutineAutoBatched)
+    for kind in kinds:
         sample = kind(joint).sample(4, seed=1)
         assert sample.z.shape == [4, 2]
         q = tfd.TransformedDistribution(base(2), flow.bijector(sample.context))
@@ -258,7 +261,7 @@ def test_as_a_surrogate_posterior(make):
     assert len(q.trainable_variables) == len(flow.trainable_variables) > 0
     target = tfd.Independent(tfd.Normal([1.0, -0.5], [0.5, 0.8]), 1)
     losses = tfp.vi.fit_surrogate_posterior(
-        target.log_prob, q, keras_free_adam(), num_steps=400, sample_size=50, seed=1, jit_compile=False
+        target.log_prob, q, keras_free_adam(), num_steps=150, sample_size=50, seed=1, jit_compile=False
     )
     assert np.mean(losses[-20:]) < 0.1  # the divergence itself: both are normalised
     assert np.mean(losses[:5]) > 0.5
@@ -267,7 +270,7 @@ def test_as_a_surrogate_posterior(make):
 def keras_free_adam():
     import tf_keras
 
-    return tf_keras.optimizers.Adam(0.02)
+    return tf_keras.optimizers.Adam(0.05)
 
 
 # === Keras ===
@@ -337,6 +340,8 @@ def trained(tmp_path_factory):
         keras.utils.set_random_seed(1)
         model, paths[name] = Density(make(2, "float32")), str(folder / str(number))
         model.compile(keras.optimizers.Adam(0.01))
+        model.flow.build((None, 1))
+        model.optimizer.build(model.trainable_variables)  # else the first step is traced twice
         start = model.evaluate(data, verbose=0)
         before = [np.array(weight) for weight in model.flow.trainable_variables]
         model.fit(data, batch_size=64, epochs=10, verbose=0)
