@@ -25,6 +25,7 @@ from tfzoo import (
     networks,
     objectives,
     random,
+    transport,
     types,
 )
 from tfzoo.registry import create_model, list_models, list_presets
@@ -45,5 +46,6 @@ __all__ = [
     "networks",
     "objectives",
     "random",
+    "transport",
     "types",
 ]

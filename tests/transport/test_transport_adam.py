@@ -1,0 +1,111 @@
+"""Adam on the dual: cells, masses, and what the paper's numbers do."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.reference import transport as reference
+from tests.transport.clouds import cloud
+from tfzoo.transport import divergence, semidiscrete
+
+pytestmark = pytest.mark.fast
+
+
+@pytest.fixture(scope="module")
+def solved():
+    source, target = cloud("scaled", 400, 8)
+    return source, target, semidiscrete.solve(source, target, method="adam", seed=1)
+
+
+def cells(source, target, potentials):
+    return np.argmax(source.astype(np.float64) @ target.T + potentials, axis=1)
+
+
+def test_unmatched_points_are_half_the_gradient(solved):
+    source, target, solution = solved
+    assert solution.converged
+    counts = np.bincount(cells(source, target, solution.potentials.numpy()), minlength=400)
+    half_norm = 0.5 * np.sum(np.abs(counts / 400 - 1 / 400))
+    assignment = solution.assignment.numpy()
+    np.testing.assert_allclose(solution.unmatched_fraction, half_norm, atol=1e-9)
+    assert np.mean(assignment == -1) == solution.unmatched_fraction
+    assert 0 < solution.unmatched_fraction <= 0.05
+
+
+def test_whoever_is_matched_is_matched_alone_and_in_its_cell(solved):
+    source, target, solution = solved
+    assignment = solution.assignment.numpy()
+    kept = np.flatnonzero(assignment >= 0)
+    assert len(set(assignment[kept])) == len(kept)
+    np.testing.assert_array_equal(assignment[kept], cells(source, target, solution.potentials.numpy())[kept])
+    distances = np.sum((source[kept].astype(np.float64) - target[assignment[kept]]) ** 2, axis=1)
+    np.testing.assert_allclose(solution.cost, distances.mean(), rtol=1e-9)
+
+
+def test_the_dual_is_below_the_exact_cost(solved):
+    source, target, solution = solved
+    exact = reference.assignment_cost(source, target)
+    assert exact * (1 - 0.01) <= solution.dual <= exact * (1 + 1e-9)
+
+
+def test_the_seed_chooses_who_stays(solved):
+    source, target, solution = solved
+    same = semidiscrete.solve(source, target, method="adam", seed=1)
+    other = semidiscrete.solve(source, target, method="adam", seed=2)
+    np.testing.assert_array_equal(same.assignment, solution.assignment)
+    assert np.any(other.assignment.numpy() != solution.assignment.numpy())
+    np.testing.assert_array_equal(other.potentials, solution.potentials)
+
+
+def test_a_warm_start_is_shorter(solved):
+    source, target, solution = solved
+    warm = semidiscrete.solve(source, target, method="adam", initial_potentials=solution.potentials)
+    assert warm.num_iterations < 0.5 * solution.num_iterations
+
+
+@pytest.mark.parametrize("n", [30, 60])
+def test_any_masses(n):
+    source, _ = cloud("shifted", n, 3)
+    _, target = cloud("shifted", 12, 3, seed=1)
+    generator = np.random.default_rng(0)
+    ours, theirs = generator.dirichlet(np.ones(n)), generator.dirichlet(np.ones(12))
+    exact = reference.transport_cost(source, target, ours, theirs)
+    solution = semidiscrete.solve(source, target, masses=(ours, theirs), method="adam", tolerance=0.03)
+    np.testing.assert_array_equal(solution.assignment, cells(source, target, solution.potentials.numpy()))
+    wrong = np.bincount(solution.assignment, weights=ours, minlength=12) - theirs
+    np.testing.assert_allclose(solution.unmatched_fraction, 0.5 * np.abs(wrong).sum(), atol=1e-6)
+    dual = reference.dual_value(source, target, solution.potentials.numpy().astype(np.float64), ours, theirs)
+    np.testing.assert_allclose(solution.dual, dual, rtol=1e-5)
+    assert exact * (1 - 0.05) <= solution.dual <= exact * (1 + 1e-9)
+
+
+def test_masses_of_the_target_alone():
+    source, _ = cloud("shifted", 50, 2)
+    _, target = cloud("shifted", 5, 2)
+    masses = np.full(5, 0.2)
+    one = semidiscrete.solve(source, target, masses=masses, method="adam")
+    two = semidiscrete.solve(source, target, masses=(np.full(50, 0.02), masses), method="adam")
+    np.testing.assert_array_equal(one.assignment, two.assignment)
+
+
+def test_the_printed_stopping_rule_holds_from_the_start():
+    """The 2-norm of the gradient is below 0.05 at h = 0, where most points are unmatched."""
+    source, target = cloud("heavy", 5000, 16)
+    counts = np.bincount(np.argmax(source @ target.T, axis=1), minlength=5000)
+    gradient = counts / 5000 - 1 / 5000
+    assert np.sum(np.abs(gradient)) / 2 > 0.5
+    assert np.linalg.norm(gradient[counts < 50]) < 0.05
+
+
+def test_divergence_of_equally_many_points():
+    source, target = cloud("shifted", 300, 3)
+    np.testing.assert_allclose(divergence(source, target), reference.assignment_cost(source, target), rtol=1e-3)
+    np.testing.assert_allclose(divergence(source, source), 0.0, atol=1e-9)
+
+
+def test_divergence_of_other_numbers_of_points():
+    source, _ = cloud("shifted", 60, 3)
+    _, target = cloud("shifted", 20, 3, seed=1)
+    exact = reference.transport_cost(source, target, np.full(60, 1 / 60), np.full(20, 1 / 20))
+    value = divergence(tf.constant(source), target)
+    assert exact * 0.97 <= value <= exact * (1 + 1e-9)

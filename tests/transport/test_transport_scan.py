@@ -1,0 +1,80 @@
+"""Looks at all pairs: the highest of each row, exactly, in blocks."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfzoo.transport import auction, scan, sparse
+
+pytestmark = pytest.mark.fast
+
+
+def points(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+@pytest.mark.parametrize(("num_targets", "count"), [(1, 1), (63, 5), (64, 64), (65, 2), (1000, 32), (1000, 1000)])
+def test_candidates_are_the_highest(num_targets, count):
+    source, target, offsets = points(20, 3), points(num_targets, 3, seed=1), points(num_targets, seed=2)
+    rows = np.array([3, 0, 19, 3, 7], np.int32)
+    values, columns = scan.candidates(source, rows, target, offsets, count, 2)
+    scores = 2.0 * source @ target.T - offsets
+    np.testing.assert_allclose(values, -np.sort(-scores[rows], axis=1)[:, :count], atol=1e-5)
+    np.testing.assert_allclose(np.take_along_axis(scores[rows], columns.numpy(), axis=1), values, atol=1e-5)
+    assert all(len(set(row)) == count for row in columns.numpy())
+
+
+@pytest.mark.parametrize("softness", [1e-6, 0.5])
+def test_soft_maxima(softness):
+    source, target, offsets = points(9, 3), points(50, 3, seed=1), points(50, seed=2)
+    scores = (2.0 * source @ target.T - offsets).astype(np.float64)
+    highest = scores.max(axis=1)
+    expected = highest + softness * np.log(np.sum(np.exp((scores - highest[:, np.newaxis]) / softness), axis=1))
+    np.testing.assert_allclose(scan.soft_maxima(source, target, offsets, softness, 4), expected, atol=1e-5)
+
+
+def full_lists(benefits):
+    order = np.argsort(-benefits, axis=1).astype(np.int32)
+    values = np.take_along_axis(benefits, order, axis=1)
+    return auction.Lists(tf.constant(values), tf.constant(order), tf.fill([len(values)], -np.float32(np.inf)))
+
+
+def test_the_auction_ends_within_epsilon_of_everyones_best():
+    benefits, epsilon = points(40, 40), 0.05
+    market = auction.open_market(tf.zeros([40]), 40)
+    market = auction.run_rounds(market, full_lists(benefits), epsilon, 0, 100_000)
+    matches = market.matches.numpy()
+    np.testing.assert_array_equal(np.sort(matches), np.arange(40))
+    np.testing.assert_array_equal(market.owners.numpy()[matches], np.arange(40))
+    values = benefits - market.prices.numpy()
+    assert np.all(values[np.arange(40), matches] >= values.max(axis=1) - epsilon - 1e-5)
+
+
+def test_used_up_lists_are_not_bid_from():
+    lists = full_lists(points(300, 300))
+    short = auction.Lists(lists.benefits[:, :2], lists.targets[:, :2], lists.benefits[:, 1])
+    market = auction.run_rounds(auction.open_market(tf.zeros([300]), 300), short, 0.01, 0, 100_000)
+    assert tf.size(market.stale) > 0
+    owned = market.matches.numpy()[market.matches.numpy() >= 0]
+    assert len(owned) == len(set(owned)) == 300 - int(market.num_unmatched)
+    assert not set(market.stale.numpy()) & set(np.flatnonzero(market.matches.numpy() >= 0))
+
+
+def test_prices_prove_the_sparse_optimum():
+    benefits = points(30, 30)
+    lists = full_lists(benefits)
+    matches = sparse.match_candidates(lists, np.zeros(30), np.arange(30), np.diag(benefits).astype(np.float64))
+    owners = np.argsort(matches).astype(np.int32)
+    own = benefits[np.arange(30), matches]
+    prices = sparse.raise_prices(tf.zeros([30]), owners, matches, own, lists, 1e-6).numpy()
+    np.testing.assert_allclose(own - prices[matches], (benefits - prices).max(axis=1), atol=1e-4)
+
+
+def test_no_tensor_holds_all_pairs():
+    """Every shape in the graphs has an unknown size, or is small: blocks are what `block_size` says."""
+    assert scan.default_block_size(100_000) * 100_000 < 1e8
+    graph = scan.candidates.get_concrete_function().graph
+    products = [op for op in graph.get_operations() if op.type == "MatMul"]
+    assert not products  # all of them are inside the loop over blocks
+    loops = [op for op in graph.get_operations() if op.type in ("While", "StatelessWhile")]
+    assert len(loops) == 1

@@ -1,0 +1,136 @@
+"""Bids for targets: the auction, on cached lists of candidates.
+
+A row i (a source point) values target j at a_ij - p_j, with benefit a_ij = 2 <x_i, y_j> - |y_j|^2. Rows without a
+target bid together, each for its best one, as much as it exceeds the second best, and epsilon more; the highest bid for
+a target wins and its former owner is free again. Prices only rise. So the best of a row's cached candidates stays its
+best of all as long as its value is above the bound that all others were under when the list was made; below it the row
+asks for a new list.
+
+References:
+  Bertsekas, "The auction algorithm: a distributed relaxation method for the assignment problem", Annals of Operations
+    Research 14, 1988.
+"""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tfzoo.types import Tensor
+
+__all__ = ["Lists", "Market", "open_market", "run_rounds"]
+
+
+class Lists(NamedTuple):
+    """The best candidates of each row.
+
+    Attributes:
+      benefits: a_ij of the candidates, ``[N, K]``.
+      targets: which they are, int32 ``[N, K]``.
+      bounds: no other target has a value above it, ``[N]``.
+    """
+
+    benefits: Tensor
+    targets: Tensor
+    bounds: Tensor
+
+    def replace(self, rows: Tensor, new: "Lists") -> "Lists":
+        """Returns the lists with those of `rows` replaced."""
+        at = rows[:, tf.newaxis]
+        return Lists(*(tf.tensor_scatter_nd_update(old, at, part) for old, part in zip(self, new, strict=True)))
+
+
+class Market(NamedTuple):
+    """Who has what, at which price.
+
+    Attributes:
+      prices: ``[M]``.
+      owners: the row of each target, -1 for none, int32 ``[M]``.
+      matches: the target of each row, -1 for none, int32 ``[N]``.
+      bidders: rows without a target and with a valid list, int32 ``[R]``.
+      stale: rows without a target whose list is used up, int32 ``[S]``.
+      num_rounds: how often there were bids, int32 ``[]``.
+    """
+
+    prices: Tensor
+    owners: Tensor
+    matches: Tensor
+    bidders: Tensor
+    stale: Tensor
+    num_rounds: Tensor
+
+    @property
+    def num_unmatched(self) -> Tensor:
+        """How many rows have no target, int32 ``[]``."""
+        return tf.size(self.bidders) + tf.size(self.stale)
+
+
+def open_market(prices: Tensor, num_rows: int) -> Market:
+    """Returns a market in which nobody has anything yet."""
+    free = tf.fill([num_rows], -1)
+    none = tf.zeros([0], tf.int32)
+    return Market(prices, tf.fill(tf.shape(prices), -1), free, tf.range(num_rows), none, tf.constant(0))
+
+
+_FLOATS, _INTS = tf.TensorSpec([None], tf.float32), tf.TensorSpec([None], tf.int32)
+_NUMBER = tf.TensorSpec([], tf.int32)
+_MARKET = Market(_FLOATS, _INTS, _INTS, _INTS, _INTS, _NUMBER)
+_LISTS = Lists(tf.TensorSpec([None, None], tf.float32), tf.TensorSpec([None, None], tf.int32), _FLOATS)
+
+
+@tf.function(input_signature=[_MARKET, _LISTS, tf.TensorSpec([], tf.float32), _NUMBER, _NUMBER])
+def run_rounds(market: Market, lists: Lists, epsilon: Tensor, num_left: Tensor, max_rounds: Tensor) -> Market:
+    """Returns the market after rounds of bids: until all but `num_left` have a target, or many need new lists.
+
+    Args:
+      market: where it starts.
+      lists: at least two candidates a row.
+      epsilon: what a bid adds to the difference between the best and the second best, positive.
+      num_left: so many rows may stay without a target.
+      max_rounds: of the market in all.
+    """
+
+    def goes_on(market: Market) -> Tensor:
+        bidding, waiting = tf.size(market.bidders), tf.size(market.stale)
+        return (
+            (bidding > 0)
+            & (bidding + waiting > num_left)
+            & (waiting < tf.maximum(256, bidding // 4))
+            & (market.num_rounds < max_rounds)
+        )
+
+    shapes = tf.nest.map_structure(lambda spec: spec.shape, _MARKET)
+    return tf.while_loop(
+        goes_on, lambda market: (_bid(market, lists, epsilon),), (market,), shape_invariants=(shapes,)
+    )[0]
+
+
+def _bid(market: Market, lists: Lists, epsilon: Tensor) -> Market:
+    prices, owners, matches, bidders, stale, num_rounds = market
+    targets = tf.gather(lists.targets, bidders)  # [R, K]
+    values = tf.gather(lists.benefits, bidders) - tf.gather(prices, targets)
+    bounds = tf.gather(lists.bounds, bidders)
+    two, at = tf.math.top_k(values, 2)
+    sure = two[:, 0] >= bounds
+    stale = tf.concat([stale, tf.boolean_mask(bidders, ~sure)], axis=0)
+
+    rows = tf.boolean_mask(bidders, sure)
+    wanted = tf.boolean_mask(tf.gather(targets, at[:, :1], batch_dims=1)[:, 0], sure)
+    excess = tf.boolean_mask(two[:, 0] - tf.maximum(two[:, 1], bounds), sure)
+    bids = tf.gather(prices, wanted) + excess + epsilon
+    prices = tf.tensor_scatter_nd_max(prices, wanted[:, tf.newaxis], bids)
+
+    # Of equal bids the one of the highest row wins, on every device.
+    highest = bids >= tf.gather(prices, wanted)
+    contested = tf.boolean_mask(wanted, highest)[:, tf.newaxis]
+    before = owners
+    owners = tf.tensor_scatter_nd_update(owners, contested, tf.fill([tf.shape(contested)[0]], -1))
+    owners = tf.tensor_scatter_nd_max(owners, contested, tf.boolean_mask(rows, highest))
+    won = tf.gather(owners, wanted) == rows
+    taken = tf.boolean_mask(wanted, won)
+    outbid = tf.gather(before, taken)
+    outbid = tf.boolean_mask(outbid, outbid >= 0)
+
+    matches = tf.tensor_scatter_nd_update(matches, outbid[:, tf.newaxis], tf.fill([tf.size(outbid)], -1))
+    matches = tf.tensor_scatter_nd_update(matches, tf.boolean_mask(rows, won)[:, tf.newaxis], taken)
+    bidders = tf.concat([tf.boolean_mask(rows, ~won), outbid], axis=0)
+    return Market(prices, owners, matches, bidders, stale, num_rounds + 1)

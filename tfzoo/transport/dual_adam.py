@@ -1,0 +1,92 @@
+"""Adam on the dual, the paper's solver: each step moves the potential of a target by how much too full its cell is.
+
+    E(h) = sum_i m_i max_j (<x_i, y_j> + h_j) - sum_j n_j h_j,     dE/dh_j = (mass of the cell of j) - n_j
+
+Every step is a look at all pairs. Cells, not pairs, are what it finds, so it takes any masses.
+
+Deviations: second moments decay by 0.999 and the step by 0.8 on plateaus (with the 0.5 printed a third of the points
+stays unmatched), and half the L1 norm of the gradient, which is the mass in the wrong cells, decides when to stop (the
+2-norm is below the printed 0.05 from the start for 5,000 points): test_transport_adam.py.
+
+References:
+  An, Xie, Li, "Learning Deep Latent Variable Models by Short-Run MCMC Inference with Optimal Transport Correction",
+    CVPR 2021.
+"""
+
+import tensorflow as tf
+
+from tfzoo.types import Tensor
+
+__all__ = ["minimize_dual"]
+
+_FLOATS, _NUMBER = tf.TensorSpec([None], tf.float32), tf.TensorSpec([], tf.int32)
+_POINTS, _REAL = tf.TensorSpec([None, None], tf.float32), tf.TensorSpec([], tf.float32)
+_LEARNING_RATE, _DECAY, _PATIENCE = 3e-3, 0.8, 20
+_FIRST, _SECOND, _EPSILON = 0.9, 0.999, 1e-8
+
+
+@tf.function(input_signature=[_POINTS, _POINTS, _FLOATS, _FLOATS, _FLOATS, _REAL, _NUMBER, _NUMBER])
+def minimize_dual(
+    source: Tensor,
+    target: Tensor,
+    source_masses: Tensor,
+    target_masses: Tensor,
+    potentials: Tensor,
+    tolerance: Tensor,
+    max_iterations: Tensor,
+    block_size: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Returns the best potentials found ``[M]``, their cells ``[N]``, maxima ``[N]``, misplaced mass, and the steps.
+
+    Args:
+      source: centred, of mean square 1 together with the target, ``[N, D]``.
+      target: ``[M, D]``.
+      source_masses: of sum 1, ``[N]``.
+      target_masses: of sum 1, ``[M]``.
+      potentials: where they start, ``[M]``.
+      tolerance: of the mass in wrong cells, half the L1 norm of the gradient.
+      max_iterations: of looks at all pairs.
+      block_size: rows that are looked at together.
+    """
+    num_rows, num_targets = tf.shape(source)[0], tf.shape(target)[0]
+    num_blocks = (num_rows + block_size - 1) // block_size
+
+    def look(h: Tensor) -> tuple[Tensor, Tensor]:
+        def body(b: Tensor, cells: tf.TensorArray, maxima: tf.TensorArray) -> tuple:
+            rows = slice(b * block_size, (b + 1) * block_size)
+            scores = tf.matmul(source[rows], target, transpose_b=True) + h
+            best = tf.argmax(scores, axis=1, output_type=tf.int32)
+            return b + 1, cells.write(b, best), maxima.write(b, tf.reduce_max(scores, axis=1))
+
+        arrays = tuple(tf.TensorArray(dtype, size=num_blocks, infer_shape=False) for dtype in (tf.int32, tf.float32))
+        _, cells, maxima = tf.while_loop(lambda b, *_: b < num_blocks, body, (0, *arrays), parallel_iterations=1)
+        return tf.reshape(cells.concat(), [num_rows]), tf.reshape(maxima.concat(), [num_rows])
+
+    def body(step, h, first, second, rate, waited, best, best_h, cells, maxima) -> tuple:
+        new_cells, new_maxima = look(h)
+        gradient = tf.math.unsorted_segment_sum(source_masses, new_cells, num_targets) - target_masses
+        misplaced = 0.5 * tf.reduce_sum(tf.abs(gradient))
+        better = misplaced < best
+        waited = tf.where(better, 0, waited + 1)
+        rate = tf.where(waited >= _PATIENCE, rate * _DECAY, rate)
+        waited = tf.where(waited >= _PATIENCE, 0, waited)
+        best_h, cells, maxima = (
+            tf.where(better, new, old) for new, old in ((h, best_h), (new_cells, cells), (new_maxima, maxima))
+        )
+        first = _FIRST * first + (1.0 - _FIRST) * gradient
+        second = _SECOND * second + (1.0 - _SECOND) * tf.square(gradient)
+        time = tf.cast(step + 1, tf.float32)
+        mean = first / (1.0 - tf.pow(_FIRST, time))
+        deviation = tf.sqrt(second / (1.0 - tf.pow(_SECOND, time)))
+        h -= rate * mean / (deviation + _EPSILON)
+        h -= tf.reduce_mean(h)
+        best = tf.minimum(best, misplaced)
+        return step + 1, h, first, second, rate, waited, best, best_h, cells, maxima
+
+    nothing = tf.zeros_like(potentials)
+    start = (0, potentials, nothing, nothing, _LEARNING_RATE, 0, tf.constant(2.0))
+    start += (potentials, tf.zeros([num_rows], tf.int32), tf.zeros([num_rows]))
+    step, _, _, _, _, _, best, h, cells, maxima = tf.while_loop(
+        lambda step, *state: (step < max_iterations) & (state[5] > tolerance), body, start, parallel_iterations=1
+    )
+    return h, cells, maxima, best, step

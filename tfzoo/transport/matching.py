@@ -1,0 +1,240 @@
+"""One-to-one matching from coarse to fine: a quarter of the points first, then bids, then exact paths.
+
+    1. A quarter of the points is matched, by the same steps. What its rows would pay for the other targets, as a soft
+       maximum, is where prices start.
+    2. The auction gives all but a few rows a target, within epsilon of their best one; the few get what is left.
+    3. The optimum over the candidates, and its prices; rows that could have more elsewhere get new lists. Repeated
+       until cost and dual agree, which they do exactly if asked to, up to float32.
+
+With prices from an earlier solution step 1 falls away. Time goes to looks at all pairs: about one and a half, where
+Adam on the dual needs a thousand.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from scipy.optimize import linear_sum_assignment
+
+from tfzoo.transport.auction import Lists, open_market, run_rounds
+from tfzoo.transport.dense import solve_dense
+from tfzoo.transport.problem import Problem
+from tfzoo.transport.scan import candidates, soft_maxima
+from tfzoo.transport.sparse import match_candidates, raise_prices
+from tfzoo.types import Tensor
+
+__all__ = ["RESOLUTION", "Matching", "match"]
+
+RESOLUTION = 1e-6  # of values in float32
+_DENSE = 256  # points that are matched at once
+_PART = 4  # one of so many points is in the coarse problem
+_EPSILON = 0.3  # of the mean difference between a row's best and second best target
+_LEFT = 0.02  # of the rows the auction leaves
+_MOST_LEFT = 4096  # rows that are given the rest at once
+_MAX_ROUNDS = 1000
+_SPREAD = 4  # the softness is the mean difference between the best and the fourth
+_RISEN = 0.1  # of the targets may be cheaper than before, once prices are shifted back
+
+
+class Matching(NamedTuple):
+    """Who is matched with whom, at which prices.
+
+    Attributes:
+      matches: the target of each row, int32 ``[N]``.
+      prices: ``[N]``, float64.
+      maxima: upper bounds of each row's highest value at these prices, up to rounding, ``[N]``.
+      spread: mean difference between a row's best and fourth best value.
+      num_rounds: rounds of bids, those of coarser problems included.
+      num_passes: looks at all pairs, likewise.
+      converged: whether the tolerance was reached.
+    """
+
+    matches: np.ndarray
+    prices: np.ndarray
+    maxima: np.ndarray
+    spread: float
+    num_rounds: int
+    num_passes: float
+    converged: bool
+
+
+def match(
+    problem: Problem,
+    prices: np.ndarray | None,
+    *,
+    tolerance: float,
+    max_iterations: int,
+    generator: np.random.Generator,
+) -> Matching:
+    """Returns a one-to-one matching whose cost is within `tolerance` of the least one, relatively.
+
+    Args:
+      problem: as many source as target points, of equal masses.
+      prices: of the targets, from an earlier solution, ``[N]``; None for none.
+      tolerance: of cost - dual, relative to the cost.
+      max_iterations: of step 3.
+      generator: chooses the quarter.
+    """
+    n = len(problem.source)
+    if n <= _DENSE:
+        matches, prices = solve_dense(problem.source, problem.target)
+        values = 2.0 * problem.source @ problem.target.T - problem.squares - prices
+        best = -np.sort(-values, axis=1)
+        spread = float(np.mean(best[:, 0] - best[:, min(_SPREAD, n) - 1]))
+        return Matching(matches, prices, best[:, 0], spread, 0, 1.0, True)
+    num_rounds, num_passes = 0, 0.0
+    # Where points have many neighbours at nearly the same distance, more of them are needed.
+    count = 64 if problem.source.shape[1] <= 8 else 32 if prices is None else 16
+    if prices is None:
+        rows, columns = generator.permutation(n)[: n // _PART], generator.permutation(n)[: n // _PART]
+        coarse = match(
+            problem.part(rows, columns),
+            None,
+            tolerance=max(tolerance, 1e-3),
+            max_iterations=max_iterations,
+            generator=generator,
+        )
+        num_rounds, num_passes = coarse.num_rounds, (coarse.num_passes / _PART + 1.0) / _PART
+        prices = _extend(problem, rows, coarse)
+    stall = _Stall(problem, prices, count)
+    stall.bid()
+    matching = stall.improve(stall.give_the_rest(), tolerance, max_iterations)
+    return matching._replace(
+        num_rounds=num_rounds + int(stall.market.num_rounds), num_passes=num_passes + stall.num_passes
+    )
+
+
+def _extend(problem: Problem, rows: np.ndarray, coarse: Matching) -> np.ndarray:
+    """Returns prices of all targets: what the rows of the coarse matching would pay, softly."""
+    paid = soft_maxima(
+        problem.y,
+        tf.gather(problem.x, rows),
+        tf.constant(coarse.maxima, tf.float32),
+        max(coarse.spread, RESOLUTION),
+        problem.block_size,
+    )
+    prices = paid.numpy() - problem.squares
+    return prices - prices.mean()
+
+
+class _Stall:
+    """The market of a problem with the lists of its rows."""
+
+    def __init__(self, problem: Problem, prices: np.ndarray, count: int) -> None:
+        self.problem = problem
+        self.size = len(problem.source)
+        self.num_passes = 0.0
+        self._count = min(count, self.size)
+        self.market = open_market(tf.constant(prices, tf.float32), self.size)
+        self.lists = self._new_lists(tf.range(self.size))
+
+    def _new_lists(self, rows: Tensor) -> Lists:
+        problem, prices = self.problem, self.market.prices
+        self.num_passes += int(tf.size(rows)) / self.size
+        offsets = problem.squares32 + prices
+        values, targets = candidates(problem.x, rows, problem.y, offsets, self._count, problem.block_size)
+        return Lists(values + tf.gather(prices, targets), targets, values[:, -1])
+
+    def _renew(self, rows: Tensor) -> None:
+        if int(tf.size(rows)):
+            self.lists = self.lists.replace(rows, self._new_lists(rows))
+
+    def _values(self) -> Tensor:
+        return self.lists.benefits - tf.gather(self.market.prices, self.lists.targets)
+
+    def bid(self) -> None:
+        """Runs the auction until few rows are left without a target."""
+        best = tf.math.top_k(self._values(), 2)[0]
+        epsilon = max(_EPSILON * float(tf.reduce_mean(best[:, 0] - best[:, 1])), RESOLUTION)
+        num_left, limit = int(_LEFT * self.size), _MAX_ROUNDS
+        while True:
+            self.market = run_rounds(self.market, self.lists, epsilon, num_left, limit)
+            num_unmatched = int(self.market.num_unmatched)
+            if num_unmatched <= num_left:
+                return
+            if int(self.market.num_rounds) >= limit:
+                if num_unmatched <= _MOST_LEFT:
+                    return
+                limit += _MAX_ROUNDS
+                epsilon *= 2.0
+            stale = self.market.stale
+            self._renew(stale)
+            bidders = tf.concat([self.market.bidders, stale], axis=0)
+            self.market = self.market._replace(bidders=bidders, stale=stale[:0])
+
+    def give_the_rest(self) -> np.ndarray:
+        """Returns the matches, the last few rows matched with what is left as well as possible."""
+        matches = self.market.matches.numpy()
+        rows, left = np.flatnonzero(matches < 0), np.flatnonzero(self.market.owners.numpy() < 0)
+        values = 2.0 * self.problem.source[rows] @ self.problem.target[left].T - self.problem.squares[left]
+        matches[rows] = left[linear_sum_assignment(values, maximize=True)[1]]
+        return matches
+
+    def improve(self, matches: np.ndarray, tolerance: float, max_iterations: int) -> Matching:
+        """Returns the optimum over the candidates, of better and better lists."""
+        problem = self.problem
+        converged = False
+        for _ in range(max_iterations):
+            prices = self.market.prices.numpy().astype(np.float64)
+            matches = match_candidates(self.lists, prices, matches, self._own(matches))
+            own = self._own(matches)
+            owners = np.empty(self.size, np.int32)
+            owners[matches] = np.arange(self.size)
+            raised = raise_prices(prices, owners, matches, own, self.lists, RESOLUTION)
+            self._change_prices(raised.numpy())
+            own = tf.constant(own, tf.float32)
+            maxima = self._maxima(own, matches)
+            self._renew(tf.cast(tf.where(self.lists.bounds > maxima + RESOLUTION)[:, 0], tf.int32))
+            maxima = tf.maximum(self._maxima(own, matches), self.lists.bounds).numpy()
+            cost = float(np.mean(np.sum((problem.source - problem.target[matches]) ** 2, axis=1)))
+            prices = self.market.prices.numpy().astype(np.float64)
+            dual = float(np.mean(np.sum(problem.source**2, axis=1))) - float(np.mean(maxima, dtype=np.float64))
+            gap = cost - dual + float(np.mean(prices))
+            converged = gap <= max(tolerance * cost, 2.0 * RESOLUTION)
+            if converged:
+                break
+        best = tf.math.top_k(self._values(), min(_SPREAD, self._count))[0]
+        spread = float(tf.reduce_mean(best[:, 0] - best[:, -1]))
+        return Matching(matches, prices, maxima, spread, 0, 0.0, converged)
+
+    def _own(self, matches: np.ndarray) -> np.ndarray:
+        """Returns the benefits of the rows' targets as their lists have them, if they do, in float64."""
+        listed = self.lists.targets.numpy() == matches[:, np.newaxis]
+        at = np.argmax(listed, axis=1)[:, np.newaxis]
+        values = np.take_along_axis(self.lists.benefits.numpy(), at, axis=1)[:, 0]
+        own = np.where(listed.any(axis=1), values, self.problem.benefits(matches).astype(np.float32))
+        return own.astype(np.float64)
+
+    def _maxima(self, own: Tensor, matches: np.ndarray) -> Tensor:
+        return tf.maximum(tf.reduce_max(self._values(), axis=1), own - tf.gather(self.market.prices, matches))
+
+    def _change_prices(self, raised: np.ndarray) -> None:
+        """Sets prices that have risen, shifted back so that the most have risen little.
+
+        A row far from all targets raises nearly all prices alike, which changes nothing but that all lists seem used
+        up. Those that are lower than before, after the shift, are looked at once more by all rows.
+        """
+        before = self.market.prices.numpy()
+        new = (raised - np.quantile(raised - before, _RISEN)).astype(np.float32)
+        self.market = self.market._replace(prices=tf.constant(new))
+        lowered = np.flatnonzero(new < before).astype(np.int32)
+        if not len(lowered):
+            return
+        problem, prices, lists = self.problem, self.market.prices, self.lists
+        self.num_passes += len(lowered) / self.size
+        values, at = candidates(
+            problem.x,
+            tf.range(self.size),
+            tf.gather(problem.y, lowered),
+            tf.gather(problem.squares32 + prices, lowered),
+            min(self._count, len(lowered)),
+            problem.block_size,
+        )
+        is_lowered = np.zeros(self.size, bool)
+        is_lowered[lowered] = True
+        kept = tf.where(tf.gather(is_lowered, lists.targets), -3e38, self._values())
+        merged, order = tf.math.top_k(tf.concat([kept, values], axis=1), self._count)
+        targets = tf.concat([lists.targets, tf.gather(lowered, at)], axis=1)
+        targets = tf.gather(targets, order, batch_dims=1)
+        bounds = tf.maximum(lists.bounds, merged[:, -1])
+        self.lists = Lists(merged + tf.gather(prices, targets), targets, bounds)

@@ -1,0 +1,151 @@
+"""Points as the solvers want them: centred, of mean square 1 together, in float64 and in float32.
+
+Squared distances between centred points and between the points themselves differ by that of the means, in every
+coupling of the same masses. Centred, squares do not cancel in float32; scaled, tolerances mean the same in every unit.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from tfzoo.transport.scan import default_block_size
+
+__all__ = ["EXACT_PAIRS", "Problem"]
+
+EXACT_PAIRS = 2**25  # so many pairs are looked at in float64 for the dual
+_TIE_SIZE, _TIE_DIMENSIONS = 1.5e-3, 4
+
+
+class Problem:
+    """Source and target points with their masses.
+
+    Attributes:
+      source: centred and scaled, ``[N, D]``, float64.
+      target: likewise, ``[M, D]``.
+      x: the source in float32.
+      y: the target in float32.
+      squares: |y_j|^2, ``[M]``, float64.
+      squares32: in float32.
+      source_masses: of sum 1, ``[N]``, float64.
+      target_masses: likewise, ``[M]``.
+      block_size: rows that are looked at together.
+    """
+
+    def __init__(
+        self,
+        source: np.ndarray,
+        target: np.ndarray,
+        source_masses: np.ndarray,
+        target_masses: np.ndarray,
+        block_size: int | None,
+    ) -> None:
+        source, target = source.astype(np.float64), target.astype(np.float64)
+        self._mean, mean = source_masses @ source, target_masses @ target
+        self._shift = float(np.sum((self._mean - mean) ** 2))
+        self._original_target = target
+        source, target = source - self._mean, target - mean
+        square = source_masses @ np.sum(source**2, axis=1) + target_masses @ np.sum(target**2, axis=1)
+        self._scale = float(np.sqrt(square)) or 1.0
+        self._ties: tuple[np.ndarray, np.ndarray] | None = None
+        self._untied: tuple[np.ndarray, np.ndarray] | None = None
+        self.source_masses, self.target_masses = source_masses, target_masses
+        self.block_size = min(block_size or default_block_size(len(target)), len(source))
+        self._set_points(source / self._scale, target / self._scale)
+
+    def _set_points(self, source: np.ndarray, target: np.ndarray) -> None:
+        self.source, self.target = source, target
+        self.x, self.y = tf.constant(source, tf.float32), tf.constant(target, tf.float32)
+        self.squares = np.sum(target**2, axis=1)
+        self.squares32 = tf.constant(self.squares, tf.float32)
+
+    def part(self, rows: np.ndarray, columns: np.ndarray) -> "Problem":
+        """Returns the problem of some points, as many rows as columns, in the same coordinates and of equal masses."""
+        part = object.__new__(Problem)
+        part._ties = part._untied = None
+        part.source_masses = part.target_masses = np.full(len(rows), 1.0 / len(rows))
+        part.block_size = min(self.block_size, len(rows))
+        part._set_points(self.source[rows], self.target[columns])
+        return part
+
+    def break_ties(self, generator: np.random.Generator) -> None:
+        """Sets equal points apart, by a little noise in coordinates of their own, if there are any.
+
+        Rows that see equal values everywhere would all ask for the same targets. What the noise may change in the dual
+        is taken off it.
+        """
+        along = generator.normal(size=self.source.shape[1])
+        if all(len(np.unique(points @ along)) == len(points) for points in (self.source, self.target)):
+            return
+        source, target = self._untied = self.source, self.target
+        shape = len(source) + len(target), _TIE_DIMENSIONS
+        noise = _TIE_SIZE * generator.uniform(-1.0, 1.0, size=shape)
+        ties = self._ties = noise[: len(source)], noise[len(source) :]
+        self._set_points(np.concatenate([source, ties[0]], axis=1), np.concatenate([target, ties[1]], axis=1))
+
+    def benefits(self, matches: np.ndarray) -> np.ndarray:
+        """Returns 2 <x_i, y_j> - |y_j|^2 for the target j of each row, ``[N]``, in float64."""
+        return 2.0 * np.einsum("nd,nd->n", self.source, self.target[matches]) - self.squares[matches]
+
+    def cost(self, matches: np.ndarray) -> float:
+        """Returns the mean squared distance over the rows that have a target, by their masses, in the points' units."""
+        source, target = self._points()
+        rows = np.flatnonzero(matches >= 0)
+        distances = np.sum((source[rows] - target[matches[rows]]) ** 2, axis=1)
+        if len(rows) == len(matches):
+            return self._in_units(float(self.source_masses @ distances))
+        # Without some rows the means are not those of the matched points.
+        offset = (self._mean_difference() / self._scale)[np.newaxis]
+        distances = np.sum((source[rows] - target[matches[rows]] + offset) ** 2, axis=1)
+        masses = self.source_masses[rows]
+        return float(masses @ distances / masses.sum()) * self._scale**2
+
+    def dual(self, prices: np.ndarray, maxima: np.ndarray) -> float:
+        """Returns the dual at these prices: no coupling costs less.
+
+        Small problems are looked at again in float64. For larger ones rounding is bounded, and taken off.
+
+        Args:
+          prices: ``[M]``, float64.
+          maxima: what float32 finds as upper bounds of each row's highest value, ``[N]``.
+        """
+        source, target = self._points()
+        squares = np.sum(target**2, axis=1)
+        if source.shape[0] * target.shape[0] <= EXACT_PAIRS:
+            rows = max(1, 2**21 // len(target))
+            offsets = squares + prices
+            blocks = range(0, len(source), rows)
+            maxima = np.concatenate([(2.0 * source[i : i + rows] @ target.T - offsets).max(axis=1) for i in blocks])
+        else:
+            maxima = maxima.astype(np.float64) + self._rounding(prices)
+        value = self.source_masses @ (np.sum(source**2, axis=1) - maxima)
+        return self._in_units(float(value - self.target_masses @ prices))
+
+    def _rounding(self, prices: np.ndarray) -> np.ndarray:
+        largest = np.sqrt(self.squares.max())
+        sizes = 2.0 * np.linalg.norm(self.source, axis=1) * largest + np.abs(self.squares + prices).max()
+        rounding = 2.0**-23 * (self.source.shape[1] + 4) * sizes
+        if self._ties is not None:
+            far = np.linalg.norm(self._ties[1], axis=1).max()
+            rounding += 2.0 * np.linalg.norm(self._ties[0], axis=1) * far + far**2
+        return rounding
+
+    def _points(self) -> tuple[np.ndarray, np.ndarray]:
+        return (self.source, self.target) if self._untied is None else self._untied
+
+    def _mean_difference(self) -> np.ndarray:
+        return self._mean - self.target_masses @ self._original_target
+
+    def _in_units(self, value: float) -> float:
+        return value * self._scale**2 + self._shift
+
+    def potentials(self, prices: np.ndarray) -> np.ndarray:
+        """Returns h ``[M]``, centred: x goes to the j of the highest <x, y_j> + h_j, in the points' own coordinates."""
+        _, target = self._points()
+        h = -0.5 * self._scale**2 * (np.sum(target**2, axis=1) + prices) - self._original_target @ self._mean
+        return h - h.mean()
+
+    def prices(self, potentials: np.ndarray) -> np.ndarray:
+        """Returns the prices of these potentials, with mean 0."""
+        _, target = self._points()
+        h = potentials.astype(np.float64) + self._original_target @ self._mean
+        prices = -2.0 * h / self._scale**2 - np.sum(target**2, axis=1)
+        return prices - prices.mean()

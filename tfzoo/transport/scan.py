@@ -1,0 +1,94 @@
+"""Blocked looks at all pairs: scores 2 <x_i, y_j> - o_j, some rows at a time, never all of them at once.
+
+The K highest of a row are exact: they lie in the K groups of columns with the highest maxima, and `tf.math.top_k` is
+asked only about these. On long rows it would take longer than the products.
+"""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from tfzoo.types import Tensor
+
+__all__ = ["candidates", "default_block_size", "soft_maxima"]
+
+_GROUP, _SUBGROUP = 64, 8  # columns; a group is some whole subgroups
+_FAR = -3e38  # the score of a column that is not there
+
+_FLOATS, _INTS = tf.TensorSpec([None], tf.float32), tf.TensorSpec([None], tf.int32)
+_POINTS, _NUMBER = tf.TensorSpec([None, None], tf.float32), tf.TensorSpec([], tf.int32)
+
+
+def default_block_size(num_columns: int) -> int:
+    """Returns how many rows are looked at together: what caches hold on a CPU, what keeps a GPU busy."""
+    elements = 2**26 if tf.config.list_logical_devices("GPU") else 2**22
+    return max(32, min(4096, elements // num_columns))
+
+
+@tf.function(input_signature=[_POINTS, _INTS, _POINTS, _FLOATS, _NUMBER, _NUMBER])
+def candidates(
+    source: Tensor, rows: Tensor, target: Tensor, offsets: Tensor, count: Tensor, block_size: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Returns the `count` highest scores of each row ``[R, K]``, from high to low, and their columns.
+
+    Args:
+      source: x, ``[N, D]``.
+      rows: which of them, int32 ``[R]``.
+      target: y, ``[M, D]``.
+      offsets: o, ``[M]``.
+      count: K, at most M.
+      block_size: rows that are looked at together.
+    """
+    missing = -tf.shape(target)[0] % _GROUP
+    columns = tf.concat([2.0 * target, -offsets[:, tf.newaxis]], axis=1)
+    nowhere = tf.concat([tf.zeros([missing, tf.shape(target)[1]]), tf.fill([missing, 1], _FAR)], axis=1)
+    columns = tf.concat([columns, nowhere], axis=0)
+
+    def look(start: Tensor) -> tuple[Tensor, Tensor]:
+        x = tf.gather(source, rows[start : start + block_size])
+        x = tf.concat([x, tf.ones([tf.shape(x)[0], 1])], axis=1)
+        return _highest(tf.matmul(x, columns, transpose_b=True), count)
+
+    return _in_blocks(look, tf.size(rows), block_size, (tf.float32, tf.int32))
+
+
+def _highest(scores: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the `count` highest of each row and where they are: by groups, by subgroups, one by one."""
+    num_rows = tf.shape(scores)[0]
+    per_group = _GROUP // _SUBGROUP
+    groups = tf.reshape(scores, [num_rows, -1, _GROUP])
+    _, group = tf.math.top_k(tf.reduce_max(groups, -1), tf.minimum(count, tf.shape(groups)[1]), sorted=False)
+    subgroups = tf.reshape(tf.gather(groups, group, batch_dims=1), [num_rows, -1, _SUBGROUP])
+    most = tf.minimum(count, tf.shape(subgroups)[1])
+    _, subgroup = tf.math.top_k(tf.reduce_max(subgroups, -1), most, sorted=False)
+    singles = tf.reshape(tf.gather(subgroups, subgroup, batch_dims=1), [num_rows, -1])
+    values, single = tf.math.top_k(singles, count)
+    inside = tf.gather(subgroup, single // _SUBGROUP, batch_dims=1)
+    start = tf.gather(group, inside // per_group, batch_dims=1) * _GROUP + inside % per_group * _SUBGROUP
+    return values, start + single % _SUBGROUP
+
+
+@tf.function(input_signature=[_POINTS, _POINTS, _FLOATS, tf.TensorSpec([], tf.float32), _NUMBER])
+def soft_maxima(source: Tensor, target: Tensor, offsets: Tensor, softness: Tensor, block_size: Tensor) -> Tensor:
+    """Returns softness * log(sum_j exp(score_ij / softness)) ``[N]``: for little softness, the highest score."""
+
+    def look(start: Tensor) -> tuple[Tensor]:
+        scores = 2.0 * tf.matmul(source[start : start + block_size], target, transpose_b=True) - offsets
+        return (softness * tf.reduce_logsumexp(scores / softness, axis=1),)
+
+    return _in_blocks(look, tf.shape(source)[0], block_size, (tf.float32,))[0]
+
+
+def _in_blocks(
+    look: Callable[[Tensor], tuple[Tensor, ...]], num_rows: Tensor, block_size: Tensor, dtypes: tuple[tf.DType, ...]
+) -> tuple[Tensor, ...]:
+    """Returns the results of `look(start of a block)`, one block after the other, joined."""
+    num_blocks = (num_rows + block_size - 1) // block_size
+    arrays = tuple(tf.TensorArray(dtype, size=num_blocks, infer_shape=False) for dtype in dtypes)
+
+    def body(b: Tensor, arrays: tuple[tf.TensorArray, ...]) -> tuple[Tensor, tuple[tf.TensorArray, ...]]:
+        found = look(b * block_size)
+        return b + 1, tuple(array.write(b, part) for array, part in zip(arrays, found, strict=True))
+
+    _, arrays = tf.while_loop(lambda b, _: b < num_blocks, body, (tf.constant(0), arrays), parallel_iterations=1)
+    return tuple(array.concat() for array in arrays)

@@ -1,0 +1,227 @@
+"""Optimal transport between two sets of points under squared distances, by its semi-discrete dual.
+
+    min over assignments of mean_i |x_i - y_t(i)|^2,        t(i) = argmax_j <x_i, y_j> + h_j
+
+The potentials h say which source points belong to which target point; at the best ones every cell holds its target's
+mass. No coupling costs less than the dual at any h, so cost - dual bounds how far an assignment is from the best one.
+Memory is O(n) and one block of pairs: never all of them.
+
+References:
+  Bertsekas, "The auction algorithm", Annals of Operations Research 14, 1988.
+  Jonker, Volgenant, "A shortest augmenting path algorithm for dense and sparse linear assignment problems",
+    Computing 38, 1987.
+  An, Xie, Li, "Learning Deep Latent Variable Models by Short-Run MCMC Inference with Optimal Transport Correction",
+    CVPR 2021.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfzoo import random
+from tfzoo.checks import check_positive
+from tfzoo.transport.arguments import as_masses, as_points, as_potentials, check_tolerance
+from tfzoo.transport.dual_adam import minimize_dual
+from tfzoo.transport.line import solve_line
+from tfzoo.transport.matching import match
+from tfzoo.transport.problem import Problem
+from tfzoo.types import Seed, Tensor, TensorLike
+
+__all__ = ["Solution", "solve"]
+
+_METHODS = ("adam", "auction")
+_TOLERANCES = {"auction": 1e-3, "adam": 0.05}
+_ITERATIONS = {"auction": 50, "adam": 5000}
+
+
+class Solution(NamedTuple):
+    """An assignment of source to target points, and the proof of how good it is; all are tensors.
+
+    Attributes:
+      assignment: the target of each source point, -1 for unmatched, int32 ``[N]``. With masses it is the cell.
+      potentials: h, with mean 0, ``[M]``, of the dtype of the source: `initial_potentials` of the next call.
+      cost: mean squared distance over the points that are matched; with masses, their weighted mean. float64.
+      dual: a lower bound of every coupling's cost, in the same units. float64.
+      gap: cost - dual; where every point is matched one to one, the cost is at most so much above the least. With
+        method "adam" it may be negative, since points are left out or cells do not hold their masses. float64.
+      unmatched_fraction: of the source points; with masses, the mass in wrong cells. float64.
+      num_iterations: rounds of bids, or steps of Adam. int32.
+      converged: whether `tolerance` was reached. bool.
+    """
+
+    assignment: Tensor
+    potentials: Tensor
+    cost: Tensor
+    dual: Tensor
+    gap: Tensor
+    unmatched_fraction: Tensor
+    num_iterations: Tensor
+    converged: Tensor
+
+
+def solve(
+    source: TensorLike,
+    target: TensorLike,
+    *,
+    masses: Any = None,
+    tolerance: float | None = None,
+    method: str = "auction",
+    initial_potentials: TensorLike | None = None,
+    block_size: int | None = None,
+    max_iterations: int | None = None,
+    seed: Seed = None,
+) -> Solution:
+    """Matches source points with target points at the least mean squared distance.
+
+        codes = ...                                                  # [N, D], arrays or tensors
+        solution = semidiscrete.solve(codes, prior_samples)          # [N, D]
+        moved = tf.gather(prior_samples, solution.assignment)
+        solution = semidiscrete.solve(later_codes, prior_samples, initial_potentials=solution.potentials)
+
+    "auction" matches one to one (n = m, equal masses): every point is matched. It runs on any device, its sparse steps
+    on the host. "adam" is the paper's gradient descent on the dual, hundreds of times slower, and takes any masses.
+
+    It is meant for eager code; inside a `tf.function` it runs as a `tf.py_function`, without gradients.
+
+    Args:
+      source: x, finite, ``[N, D]``.
+      target: y, ``[M, D]``.
+      masses: the target points' ``[M]``, or a pair of the source points' and the target points' (None in it: equal
+        ones), each of sum 1; for method "adam". None asks for n = m and a one-to-one matching.
+      tolerance: for "auction" of the gap, relative to the cost after both means are moved to the origin (and no less
+        than float32 resolves, 2e-6 of the points' mean squares); None for 1e-3, for every n. For "adam" of the
+        unmatched fraction, None for 0.05.
+      method: "auction" or "adam".
+      initial_potentials: an earlier solution's, ``[M]``: a warm start, for the same targets in the same order.
+      block_size: source points that are looked at together; None for what suits the device.
+      max_iterations: for "auction" how often candidates are renewed, None for 50; for "adam" its steps, None for 5,000.
+      seed: of what is drawn: points of the coarse problem ("auction"), who stays in a shared cell ("adam"). None is the
+        same as 0, so that results can be repeated.
+
+    Raises:
+      ValueError: for points that are none, not finite, or of different dimensions, for n != m without masses, masses
+        with method "auction", and arguments out of their range.
+    """
+    if method not in _METHODS:
+        raise ValueError(f"method must be one of {', '.join(_METHODS)}. Received: {method!r}")
+    tolerance = _TOLERANCES[method] if tolerance is None else check_tolerance(tolerance)
+    block_size = None if block_size is None else check_positive("block_size", block_size)
+    steps = _ITERATIONS[method] if max_iterations is None else check_positive("max_iterations", max_iterations)
+    key = random.as_seed(0 if seed is None else seed)
+    if key.shape != (2,):
+        raise ValueError(f"seed must be an int or a pair of integers. Received: shape {key.shape}")
+
+    def solve_eagerly(source: TensorLike, target: TensorLike, masses: Any, potentials: Any, key: Tensor) -> Solution:
+        x, y = as_points(source, target)
+        if masses is None and len(x) != len(y):
+            raise ValueError(f"source and target must be equally many, or have masses. Received: {len(x)} and {len(y)}")
+        if masses is not None and method == "auction":
+            raise ValueError('masses need method="adam". Received: method="auction"')
+        start = None if potentials is None else as_potentials(potentials, len(y))
+        problem = Problem(x, y, *as_masses(masses, len(x), len(y)), block_size)
+        dtype = np.float64 if x.dtype == np.float64 else np.float32
+        if method == "auction":
+            return _match(problem, start, tolerance, steps, key, dtype)
+        return _find_cells(problem, start, tolerance, steps, key, dtype, one_to_one=masses is None)
+
+    if tf.executing_eagerly():
+        return solve_eagerly(source, target, masses, initial_potentials, key)
+    return _in_graph(solve_eagerly, source, target, masses, initial_potentials, key)
+
+
+def _match(
+    problem: Problem, start: np.ndarray | None, tolerance: float, steps: int, key: Tensor, dtype: type
+) -> Solution:
+    generator = np.random.default_rng(np.asarray(key).view(np.uint32))
+    num_rounds, converged = 0, True
+    if problem.source.shape[1] == 1:
+        matches, prices = solve_line(problem.source[:, 0], problem.target[:, 0])
+        maxima = problem.benefits(matches) - prices[matches]
+    else:
+        problem.break_ties(generator)
+        prices = None if start is None else problem.prices(start)
+        found = match(problem, prices, tolerance=tolerance, max_iterations=steps, generator=generator)
+        matches, prices, maxima = found.matches, found.prices, found.maxima
+        num_rounds, converged = found.num_rounds, found.converged
+    cost, dual = problem.cost(matches), problem.dual(prices, maxima)
+    return _solution(matches, problem.potentials(prices).astype(dtype), cost, dual, 0.0, num_rounds, converged)
+
+
+def _find_cells(
+    problem: Problem,
+    start: np.ndarray | None,
+    tolerance: float,
+    steps: int,
+    key: Tensor,
+    dtype: type,
+    *,
+    one_to_one: bool,
+) -> Solution:
+    prices = np.zeros(len(problem.target)) if start is None else problem.prices(start)
+    potentials = -0.5 * (problem.squares + prices)
+    h, cells, maxima, misplaced, num_steps = minimize_dual(
+        problem.x,
+        problem.y,
+        tf.constant(problem.source_masses, tf.float32),
+        tf.constant(problem.target_masses, tf.float32),
+        tf.constant(potentials - potentials.mean(), tf.float32),
+        tolerance,
+        steps,
+        problem.block_size,
+    )
+    prices = -2.0 * h.numpy().astype(np.float64) - problem.squares
+    assignment, unmatched = cells.numpy(), float(misplaced)
+    if one_to_one:
+        assignment = _one_of_each_cell(assignment, key)
+        unmatched = float(np.mean(assignment < 0))
+    cost, dual = problem.cost(assignment), problem.dual(prices, 2.0 * maxima.numpy())
+    found = problem.potentials(prices).astype(dtype)
+    return _solution(assignment, found, cost, dual, unmatched, int(num_steps), float(misplaced) <= tolerance)
+
+
+def _one_of_each_cell(cells: np.ndarray, key: Tensor) -> np.ndarray:
+    """Returns the cells with all rows but one of each, at random, unmatched."""
+    order = np.argsort(random.uniform([len(cells)], key).numpy(), kind="stable")
+    _, first = np.unique(cells[order], return_index=True)
+    kept = order[first]
+    assignment = np.full(len(cells), -1, np.int32)
+    assignment[kept] = cells[kept]
+    return assignment
+
+
+def _solution(
+    assignment: np.ndarray,
+    potentials: np.ndarray,
+    cost: float,
+    dual: float,
+    unmatched: float,
+    num_iterations: int,
+    converged: bool,
+) -> Solution:
+    numbers = (tf.constant(number, tf.float64) for number in (cost, dual, cost - dual, unmatched))
+    return Solution(
+        tf.constant(assignment, tf.int32),
+        tf.constant(potentials),
+        *numbers,
+        tf.constant(num_iterations, tf.int32),
+        tf.constant(bool(converged)),
+    )
+
+
+def _in_graph(solve_eagerly: Any, source: TensorLike, target: TensorLike, *others: Any) -> Solution:
+    """Runs `solve_eagerly` as an operation of a graph."""
+    source, target = tf.convert_to_tensor(source), tf.convert_to_tensor(target)
+    nested = [source, target, *others]
+    given = [part for part in tf.nest.flatten(nested) if part is not None]
+
+    def run(*values: Tensor) -> list[Tensor]:
+        rest = iter(values)
+        whole = [None if part is None else next(rest) for part in tf.nest.flatten(nested)]
+        return list(solve_eagerly(*tf.nest.pack_sequence_as(nested, whole)))
+
+    dtype = tf.float64 if source.dtype == tf.float64 else tf.float32
+    dtypes = [tf.int32, dtype, *([tf.float64] * 4), tf.int32, tf.bool]
+    solution = Solution(*tf.py_function(run, given, dtypes))
+    shapes = [source.shape[:1], target.shape[:1], *([[]] * 6)]
+    return Solution(*(tf.ensure_shape(part, shape) for part, shape in zip(solution, shapes, strict=True)))
