@@ -3,6 +3,9 @@
 Candidates are few, so shortest augmenting paths on the sparse graph take a fraction of one look at all pairs. The
 prices are the longest paths in the graph of who would rather have what: raised until each row's own target is its best
 candidate (Bellman and Ford), starting where they are and looking only at rows whose own price has just moved.
+
+Both count in whole steps of float32's resolution. Else rows between nearly equal targets outbid each other by rounding
+errors, practically for ever, and prices go round in circles.
 """
 
 import numpy as np
@@ -15,6 +18,7 @@ from tfzoo.types import Tensor
 
 __all__ = ["match_candidates", "raise_prices"]
 
+_GRID = 2.0**-24
 _DOUBLES = tf.TensorSpec([None], tf.float64)
 _FLOATS, _INTS = tf.TensorSpec([None], tf.float32), tf.TensorSpec([None], tf.int32)
 
@@ -29,8 +33,9 @@ def match_candidates(lists: Lists, prices: np.ndarray, matches: np.ndarray, bene
       benefits: theirs, ``[N]``.
     """
     targets = lists.targets.numpy()
-    values = lists.benefits.numpy().astype(np.float64) - prices[targets]
-    own = benefits - prices[matches]
+    steps = np.rint(prices / _GRID)
+    values = np.rint(lists.benefits.numpy().astype(np.float64) / _GRID) - steps[targets]
+    own = np.rint(benefits / _GRID) - steps[matches]
     best = np.maximum(values.max(axis=1), own)
     extra = np.flatnonzero(~(targets == matches[:, np.newaxis]).any(axis=1))
     n, k = targets.shape
@@ -38,7 +43,7 @@ def match_candidates(lists: Lists, prices: np.ndarray, matches: np.ndarray, bene
     columns = np.concatenate([targets.ravel(), matches[extra]])
     loss = np.concatenate([(best[:, np.newaxis] - values).ravel(), (best - own)[extra]])
     # A weight of 0 would be an edge that is not there.
-    graph = scipy.sparse.coo_matrix((loss + 1e-9, (rows, columns)), shape=(n, len(prices))).tocsr()
+    graph = scipy.sparse.coo_matrix((loss + 1.0, (rows, columns)), shape=(n, len(prices))).tocsr()
     return min_weight_full_bipartite_matching(graph)[1].astype(np.int32)
 
 
@@ -65,13 +70,13 @@ def raise_prices(
       lists: the candidates.
       resolution: a candidate may be better by so much.
 
-    All but the lists is float64: in float32 rounding would go round in circles.
     """
+    prices, benefits = (tf.round(part / _GRID) * _GRID for part in (prices, benefits))
 
     def body(step: Tensor, prices: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         targets = tf.gather(lists.targets, rows)
         own = tf.gather(benefits, rows) - tf.gather(prices, tf.gather(matches, rows))
-        wanted = tf.cast(tf.gather(lists.benefits, rows), tf.float64) - own[:, tf.newaxis]
+        wanted = tf.round(tf.cast(tf.gather(lists.benefits, rows), tf.float64) / _GRID) * _GRID - own[:, tf.newaxis]
         better = wanted > tf.gather(prices, targets) + resolution
         at = tf.boolean_mask(targets, better)[:, tf.newaxis]
         raised = tf.tensor_scatter_nd_max(prices, at, tf.boolean_mask(wanted, better))

@@ -1,0 +1,146 @@
+"""One-to-one matching beside exact and approximate solvers: seconds, memory, and how far from the best.
+
+    python benchmarks/transport.py [--quick] [--peer-python PYTHON] [--json FILE]
+
+Each solver runs in a process of its own, once on a tenth of the points (compilation, imports) and then on all of them.
+Memory is the peak above what the process held just before. Peers are optional: scipy, lapjv, lap, POT, OTT-JAX.
+"""
+
+import argparse
+import json
+import pathlib
+import resource
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+__all__ = ["main"]
+
+SOLVERS = ("tfzoo", "tfzoo warm", "tfzoo adam", "scipy", "lapjv", "lap", "pot", "ott")
+SIZES = {"tfzoo": 60_000, "tfzoo warm": 60_000, "tfzoo adam": 2_000, "scipy": 5_000, "lapjv": 20_000, "lap": 10_000}
+LIMIT = 240.0  # seconds a solver may take
+
+
+def clouds(n: int, dimension: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns ten heavy-tailed clusters, and a standard normal law."""
+    generator = np.random.default_rng(0)
+    centres = generator.normal(size=(10, dimension))
+    source = centres[generator.integers(0, 10, n)] + 0.5 * generator.standard_t(5, size=(n, dimension)) + 0.3
+    return source.astype(np.float32), generator.normal(size=(n, dimension)).astype(np.float32)
+
+
+def squared_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Returns all of them, as exact solvers want them."""
+    matrix = x @ y.T
+    matrix *= -2.0
+    matrix += np.sum(x**2, axis=1)[:, np.newaxis]
+    matrix += np.sum(y**2, axis=1)
+    return matrix
+
+
+def run_solver(name: str, x: np.ndarray, y: np.ndarray, start: np.ndarray | None = None) -> tuple[np.ndarray, dict]:
+    """Returns the assignment, and what else the solver says."""
+    if name.startswith("tfzoo"):
+        from tfzoo.transport import semidiscrete
+
+        method = "adam" if name == "tfzoo adam" else "auction"
+        solution = semidiscrete.solve(x, y, method=method, initial_potentials=start)
+        said = {"gap": float(solution.gap / solution.cost), "unmatched": float(solution.unmatched_fraction)}
+        return solution.assignment.numpy(), {**said, "potentials": solution.potentials.numpy()}
+    if name == "scipy":
+        from scipy.optimize import linear_sum_assignment
+
+        return linear_sum_assignment(squared_distances(x, y))[1], {}
+    if name == "lapjv":
+        from lapjv import lapjv
+
+        return lapjv(squared_distances(x, y))[0], {}
+    if name == "lap":
+        import lap
+
+        return lap.lapjv(squared_distances(x, y))[1], {}
+    if name == "pot":
+        import ot
+
+        mass = np.full(len(x), 1.0 / len(x))
+        return ot.emd(mass, mass, squared_distances(x, y), numItermax=10**8).argmax(axis=1), {}
+    from ott.geometry import pointcloud
+    from ott.solvers import linear
+
+    geometry = pointcloud.PointCloud(x, y, epsilon=0.002 * float(np.mean(squared_distances(x[:500], y[:500]))))
+    plan = linear.solve(geometry, threshold=1e-2 / len(x) ** 0.5, max_iterations=2000).matrix
+    return np.asarray(plan).argmax(axis=1), {}
+
+
+def measure(name: str, n: int, dimension: int) -> dict:
+    """Returns seconds, peak memory in MiB and cost of one run."""
+    x, y = clouds(n, dimension)
+    few = max(300, n // 10)
+    run_solver(name, x[:few], y[:few])
+    start = None
+    if name == "tfzoo warm":
+        start = run_solver(name, x, y)[1]["potentials"]
+        x = x + 0.1 * np.random.default_rng(1).normal(size=x.shape).astype(np.float32)
+    pathlib.Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    before = _status("VmRSS")
+    begin = time.perf_counter()
+    assignment, said = run_solver(name, x, y, start)
+    seconds = time.perf_counter() - begin
+    memory = _status("VmHWM") - before
+    said.pop("potentials", None)
+    kept = assignment >= 0
+    cost = float(np.mean(np.sum((x[kept].astype(np.float64) - y[assignment[kept]]) ** 2, axis=1)))
+    matched = len(np.unique(assignment[kept])) / n
+    return {"seconds": seconds, "mib": memory, "cost": cost, "matched": matched, **said}
+
+
+def _status(key: str) -> float:
+    """Returns a line of /proc/self/status in MiB."""
+    path = pathlib.Path("/proc/self/status")
+    if not path.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return float(next(line.split()[1] for line in path.read_text().split("\n") if line.startswith(key))) / 1024
+
+
+def main() -> None:
+    """Runs every solver on every size, and prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="up to 5,000 points")
+    parser.add_argument("--peer-python", default=sys.executable, help="interpreter that has the peers")
+    parser.add_argument("--sizes", type=int, nargs="+", default=None)
+    parser.add_argument("--solvers", nargs="+", default=SOLVERS, choices=SOLVERS)
+    parser.add_argument("--dimension", type=int, default=64)
+    parser.add_argument("--json", default="transport.json")
+    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.one:
+        print(json.dumps(measure(args.one[0], int(args.one[1]), args.dimension)))
+        return
+    sizes = args.sizes or ([1000, 5000] if args.quick else [1000, 5000, 10_000, 20_000, 60_000])
+    results = []
+    for n in sizes:
+        rows = [row for name in args.solvers if n <= SIZES.get(name, 5_000) and (row := _ask(name, n, args))]
+        exact = [row["cost"] for row in rows if row["solver"] in ("scipy", "lapjv", "lap", "pot")]
+        for row in rows:
+            row["above_exact"] = row["cost"] / min(exact) - 1.0 if exact else None
+            print(json.dumps(row), flush=True)
+        results += rows
+    pathlib.Path(args.json).write_text(json.dumps(results, indent=2) + "\n")
+
+
+def _ask(name: str, n: int, args: argparse.Namespace) -> dict | None:
+    python = sys.executable if name.startswith("tfzoo") else args.peer_python
+    command = [python, "-W", "ignore", __file__, "--one", name, str(n), "--dimension", str(args.dimension)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
+    except subprocess.TimeoutExpired:
+        return print(f"{name}, {n}: more than {LIMIT:.0f} s")
+    if done.returncode:
+        return print(f"{name}, {n}: exit {done.returncode}: {done.stderr.strip().split(chr(10))[-1]}")
+    return {"solver": name, "n": n, **json.loads(done.stdout.strip().split("\n")[-1])}
+
+
+if __name__ == "__main__":
+    main()
