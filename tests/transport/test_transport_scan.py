@@ -65,8 +65,8 @@ def test_prices_prove_the_sparse_optimum():
     lists = full_lists(benefits)
     matches = sparse.match_candidates(lists, np.zeros(30), np.arange(30), np.diag(benefits).astype(np.float64))
     owners = np.argsort(matches).astype(np.int32)
-    own = benefits[np.arange(30), matches]
-    prices = sparse.raise_prices(tf.zeros([30]), owners, matches, own, lists, 1e-6).numpy()
+    own = benefits[np.arange(30), matches].astype(np.float64)
+    prices = sparse.raise_prices(np.zeros(30), owners, matches, own, lists, 1e-6).numpy()
     np.testing.assert_allclose(own - prices[matches], (benefits - prices).max(axis=1), atol=1e-4)
 
 

@@ -69,7 +69,6 @@ def raise_prices(
       benefits: its benefit, ``[N]``, the one of the list where it is a candidate.
       lists: the candidates.
       resolution: a candidate may be better by so much.
-
     """
     prices, benefits = (tf.round(part / _GRID) * _GRID for part in (prices, benefits))
 
@@ -83,8 +82,7 @@ def raise_prices(
         moved = tf.cast(tf.where(raised > prices)[:, 0], tf.int32)
         return step + 1, raised, tf.gather(owners, moved)
 
-    # No path is longer than the number of rows; rounding is what the limit is for.
-    limit = tf.minimum(tf.size(matches) + 1, 20_000)
+    limit = tf.size(matches) + 1  # no path is longer
     _, prices, _ = tf.while_loop(
         lambda step, prices, rows: (tf.size(rows) > 0) & (step < limit),
         body,
