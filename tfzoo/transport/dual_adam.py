@@ -62,7 +62,8 @@ def minimize_dual(
         _, cells, maxima = tf.while_loop(lambda b, *_: b < num_blocks, body, (0, *arrays), parallel_iterations=1)
         return tf.reshape(cells.concat(), [num_rows]), tf.reshape(maxima.concat(), [num_rows])
 
-    def body(step, h, first, second, rate, waited, best, best_h, cells, maxima) -> tuple:
+    def body(*state: Tensor) -> tuple:
+        step, h, first, second, rate, waited, best, best_h, cells, maxima = state
         new_cells, new_maxima = look(h)
         gradient = tf.math.unsorted_segment_sum(source_masses, new_cells, num_targets) - target_masses
         misplaced = 0.5 * tf.reduce_sum(tf.abs(gradient))
@@ -84,8 +85,8 @@ def minimize_dual(
         return step + 1, h, first, second, rate, waited, best, best_h, cells, maxima
 
     nothing = tf.zeros_like(potentials)
-    start = (0, potentials, nothing, nothing, _LEARNING_RATE, 0, tf.constant(2.0))
-    start += (potentials, tf.zeros([num_rows], tf.int32), tf.zeros([num_rows]))
+    no_cells, no_maxima = tf.zeros([num_rows], tf.int32), tf.zeros([num_rows])
+    start = (0, potentials, nothing, nothing, _LEARNING_RATE, 0, tf.constant(2.0), potentials, no_cells, no_maxima)
     step, _, _, _, _, _, best, h, cells, maxima = tf.while_loop(
         lambda step, *state: (step < max_iterations) & (state[5] > tolerance), body, start, parallel_iterations=1
     )

@@ -140,8 +140,8 @@ def _match(
         maxima = problem.benefits(matches) - prices[matches]
     else:
         problem.break_ties(generator)
-        prices = None if start is None else problem.prices(start)
-        found = match(problem, prices, tolerance=tolerance, max_iterations=steps, generator=generator)
+        first = None if start is None else problem.prices(start)
+        found = match(problem, first, tolerance=tolerance, max_iterations=steps, generator=generator)
         matches, prices, maxima = found.matches, found.prices, found.maxima
         num_rounds, converged = found.num_rounds, found.converged
     cost, dual = problem.cost(matches), problem.dual(prices, maxima)
@@ -176,8 +176,8 @@ def _find_cells(
         assignment = _one_of_each_cell(assignment, key)
         unmatched = float(np.mean(assignment < 0))
     cost, dual = problem.cost(assignment), problem.dual(prices, 2.0 * maxima.numpy())
-    found = problem.potentials(prices).astype(dtype)
-    return _solution(assignment, found, cost, dual, unmatched, int(num_steps), float(misplaced) <= tolerance)
+    centred: np.ndarray = problem.potentials(prices).astype(dtype)
+    return _solution(assignment, centred, cost, dual, unmatched, int(num_steps), float(misplaced) <= tolerance)
 
 
 def _one_of_each_cell(cells: np.ndarray, key: Tensor) -> np.ndarray:
@@ -199,11 +199,13 @@ def _solution(
     num_iterations: int,
     converged: bool,
 ) -> Solution:
-    numbers = (tf.constant(number, tf.float64) for number in (cost, dual, cost - dual, unmatched))
     return Solution(
         tf.constant(assignment, tf.int32),
         tf.constant(potentials),
-        *numbers,
+        tf.constant(cost, tf.float64),
+        tf.constant(dual, tf.float64),
+        tf.constant(cost - dual, tf.float64),
+        tf.constant(unmatched, tf.float64),
         tf.constant(num_iterations, tf.int32),
         tf.constant(bool(converged)),
     )
