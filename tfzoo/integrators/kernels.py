@@ -5,7 +5,7 @@
         1000, tf.zeros([16, 2]), kernel=kernel, trace_fn=lambda _, results: results.is_accepted, seed=[0, 1]
     )
 
-The state of a chain is its position, one tensor ``[..., D]``; its momentum lives in the kernel's results. Both kernels
+The state of a chain is its position, one tensor ``[..., D]``; its momentum lives in the kernel's results. All kernels
 move with one gradient a step, in eager code, graphs and XLA, with the same noise for the same seed.
 
 References:
@@ -22,7 +22,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfzoo import random
-from tfzoo.integrators import phase_space, quasi_symplectic
+from tfzoo.integrators import phase_space, quasi_symplectic, short_run
 from tfzoo.integrators.arguments import as_non_negative, as_step_sizes, check_num_steps
 from tfzoo.math import value_and_gradient
 from tfzoo.types import LogProbFn, Seed, Tensor, TensorLike
@@ -32,6 +32,8 @@ __all__ = [
     "GeneralizedHamiltonianMonteCarloResults",
     "QuasiSymplecticLangevin",
     "QuasiSymplecticLangevinResults",
+    "ShortRunLangevin",
+    "ShortRunLangevinResults",
 ]
 
 
@@ -46,6 +48,20 @@ class QuasiSymplecticLangevinResults(NamedTuple):
     """
 
     momentum: Tensor
+    is_finite: Tensor
+    step_size: Tensor
+    seed: Tensor
+
+
+class ShortRunLangevinResults(NamedTuple):
+    """What a chain of `ShortRunLangevin` carries beside its position.
+
+    Attributes:
+      is_finite: False for chains that have diverged and stand still since, bool ``[...]``.
+      step_size: ``[]`` or ``[D]``; the next transition takes it from here.
+      seed: what the transition drew its noise with, ``int32 [2]``.
+    """
+
     is_finite: Tensor
     step_size: Tensor
     seed: Tensor
@@ -155,6 +171,78 @@ class QuasiSymplecticLangevin(tfp.mcmc.TransitionKernel):
             seed=seed,
         )
         results = previous_kernel_results._replace(momentum=end.momentum, is_finite=end.is_finite, seed=seed)
+        # A chain that starts beyond reach stands where it is, not where the integrator lets it rest.
+        return tf.where(end.is_finite[..., tf.newaxis], end.position, current), results
+
+
+class ShortRunLangevin(tfp.mcmc.TransitionKernel):
+    """Overdamped Langevin dynamics by `tfzoo.integrators.short_run`, one step a transition, without accept or reject.
+
+    It is `tfp.mcmc.UncalibratedLangevin` of the step size s^2, with this package's seeds and chains that stand still
+    where they diverge.
+
+    Args:
+      target_log_prob_fn: positions ``[..., D]`` to log densities ``[...]``.
+      step_size: s, a number or one per dimension ``[D]``.
+      temperature: T of the noise; None for no noise.
+    """
+
+    def __init__(
+        self, target_log_prob_fn: LogProbFn, step_size: TensorLike, temperature: TensorLike | None = 1.0
+    ) -> None:
+        self._parameters = {
+            "target_log_prob_fn": target_log_prob_fn,
+            "step_size": step_size,
+            "temperature": temperature,
+        }
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The arguments of the constructor, by name."""
+        return self._parameters
+
+    @property
+    def is_calibrated(self) -> bool:
+        """False: there is no accept or reject."""
+        return False
+
+    def bootstrap_results(self, init_state: TensorLike) -> ShortRunLangevinResults:
+        """Returns the results before the first transition from positions ``[..., D]``.
+
+        Raises:
+          ValueError: if the state is a list of parts, or the step size is negative or of a wrong shape.
+        """
+        position = _as_position(init_state)
+        return ShortRunLangevinResults(
+            is_finite=phase_space.within_reach(position),
+            step_size=as_step_sizes(self._parameters["step_size"], position),
+            seed=tf.zeros([2], tf.int32),
+        )
+
+    def one_step(
+        self, current_state: TensorLike, previous_kernel_results: ShortRunLangevinResults, seed: Seed = None
+    ) -> tuple[Tensor, ShortRunLangevinResults]:
+        """Returns positions ``[..., D]`` and results after one step of the integrator with this seed.
+
+        Args:
+          current_state: ``[..., D]``.
+          previous_kernel_results: of the transition before, or from `bootstrap_results`.
+          seed: an int or a pair; None draws one, anew in each call of a graph too.
+
+        Raises:
+          ValueError: as `tfzoo.integrators.short_run.step`.
+        """
+        seed = _as_seed(seed)
+        current = _as_position(current_state)
+        start = short_run.init(current)
+        end = short_run.step(
+            start._replace(is_finite=start.is_finite & previous_kernel_results.is_finite),
+            self._parameters["target_log_prob_fn"],
+            step_size=previous_kernel_results.step_size,
+            temperature=self._parameters["temperature"],
+            seed=seed,
+        )
+        results = previous_kernel_results._replace(is_finite=end.is_finite, seed=seed)
         # A chain that starts beyond reach stands where it is, not where the integrator lets it rest.
         return tf.where(end.is_finite[..., tf.newaxis], end.position, current), results
 
