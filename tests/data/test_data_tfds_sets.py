@@ -63,6 +63,16 @@ def test_an_index_is_the_same_image_in_memory_and_from_disk():
     assert np.array_equal(batch["label"], part["label"][batch["index"]])
 
 
+def test_a_digit_held_out_is_looked_for_among_all_images():
+    if not (PREPARED / "mnist").is_dir():
+        pytest.skip(f"mnist is not prepared in {PREPARED}")
+    pytest.importorskip("tensorflow_datasets", reason="tensorflow-datasets is not installed")
+    dataset = data.load("mnist", "test", held_out=4, batch_size=1000, data_dir=PREPARED, download=False)
+    labels = np.concatenate([batch["label"] for batch in dataset.as_numpy_iterator()])
+    assert np.count_nonzero(labels == 4) == 6824  # 5,842 + 982
+    assert np.mean(labels == 4) == pytest.approx(0.351, abs=5e-4)
+
+
 class FakeBuilder:
     """Stands for a prepared tfds builder; its image holds row and column in the first two channels."""
 

@@ -8,6 +8,7 @@ for batch in train:
     batch["image"]  # float32 [B, 8, 8, 1]
     batch["index"]  # int32 [B]: the same number for the same image, at every epoch
 scans = data.load("my/scans", "train", batch_size=10, spacing=0.2, volume_shape=(60, 50, 50), window=(-1000, 2000))
+normal = data.load("mnist", "train", batch_size=100, held_out=4)  # no image of a 4; its "test" has all of them
 data.info("mnist").num_examples  # {"train": 50000, "validation": 10000, "test": 10000, ...}
 ```
 """

@@ -127,8 +127,8 @@ def divide(count: int) -> dict[str, int]:
 
 def rows_of(num_examples: Mapping[str, int], split: str) -> slice:
     """The rows of a split, where the parts follow each other: train, validation, test."""
-    starts = {"validation": num_examples["train"], "test": num_examples["train+validation"]}
-    start = starts.get(split, 0)
+    before = {"validation": "train", "test": "train+validation"}.get(split)
+    start = num_examples[before] if before else 0
     return slice(start, start + num_examples[split])
 
 

@@ -3,6 +3,7 @@
 import difflib
 import os
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from tfzoo.data.listing import list_folder, rows_of
 from tfzoo.data.phantoms import load_spiral_tubes
 from tfzoo.data.pipeline import build
 from tfzoo.data.resizing import image_size_pair, resize_table
+from tfzoo.data.selection import Selection
 from tfzoo.data.sources import Stream, Table
 from tfzoo.data.tfds_sets import load_tfds
 from tfzoo.data.volume_transforms import VolumeOptions, crop_or_pad_table
@@ -33,6 +35,8 @@ def load(
     name: Any,
     split: str = "train",
     *,
+    held_out: int | None = None,
+    classes: Sequence[int] | None = None,
     batch_size: int | None = None,
     shuffle: bool | None = None,
     binarize: str | None = None,
@@ -78,6 +82,11 @@ def load(
           [0, 1]. All of them are the split "train" (and "all"): whoever holds arrays has split them already.
       split: "train", "validation", "test", "train+validation" or "all", these two being joined in this order.
         MNIST, Fashion-MNIST and KMNIST have 50,000, 10,000 and 10,000 images; `tfzoo.data.info` has the others.
+      held_out: the label that a detector of anomalies is not to know (`tfzoo.data.selection`): "train" has 80 % of the
+        images of all other labels, "test" the remaining 20 % and all images of this one. Both are of all images of the
+        set, whatever their own split (of arrays: of all that are given), there is no "validation". Only for sets
+        that are read into memory.
+      classes: the labels to keep, such as (0, 1); None keeps all. "index" counts what is kept. Not with `held_out`.
       batch_size: examples in a batch; None for single examples, without the dimension B.
       shuffle: anew at each iteration; None means yes for "train" and "train+validation" only. In-memory sets are
         shuffled as a whole, larger ones in a buffer of 10,000.
@@ -111,21 +120,23 @@ def load(
     """
     size, options = image_size_pair(image_size), VolumeOptions.of(spacing, volume_shape, window)
     interval = _check_options(split, batch_size, binarize, value_range, seed)
+    selection = Selection.of(held_out, classes)
+    pool = selection.source_split(split)
     source: Table | Stream
     if isinstance(name, str) and name in CATALOGUE and name not in GENERATED:
         options.refuse("spacing", "volume_shape", "window")
-        source = load_tfds(name, split, image_size=size, data_dir=data_dir, cache=cache, download=download)
+        source = load_tfds(name, pool, image_size=size, data_dir=data_dir, cache=cache, download=download)
     elif not _is_in_memory(name) and isinstance(name, str | os.PathLike) and is_folder(name):
-        source = _load_folder(name, split, size, options, cache)
+        source = _load_folder(name, pool, size, options, cache)
     elif not _is_in_memory(name):
         raise unknown_name(name)
     else:
         options.refuse("spacing", "window")
-        source = _load_table(name, split)
+        source = _load_table(name, pool)
         source = source if size is None else resize_table(source, size)
         source = source if options.volume_shape is None else crop_or_pad_table(source, options.volume_shape)
     return build(
-        source,
+        selection.apply(source, split),
         batch_size=batch_size,
         shuffle=split in ("train", "train+validation") if shuffle is None else shuffle,
         binarize=binarize,
