@@ -5,6 +5,8 @@
 | (32, 32, C), (64, 64, C) | `conv.dcgan_encoder`, `conv.dcgan_decoder` |
 | any other (H, W, C), and volumes (T, H, W, C), from 16 pixels a side on | `conv.encoder`, `conv.decoder` |
 | smaller ones, vectors (N,) and every other rank | `mlp.encoder`, `mlp.decoder` |
+
+Models without an encoder take `generator`: for 28x28 images `tfzoo.networks.generator`, else the decoder above.
 """
 
 from typing import Any
@@ -12,9 +14,10 @@ from typing import Any
 import keras
 
 from tfzoo.networks import conv, mlp
+from tfzoo.networks.generator import generator as image_generator
 from tfzoo.types import EventShape
 
-__all__ = ["decoder", "encoder"]
+__all__ = ["decoder", "encoder", "generator"]
 
 
 def _is_dcgan(event_shape: EventShape) -> bool:
@@ -48,3 +51,31 @@ def decoder(
     if _is_conv(event_shape):
         return conv.decoder(event_shape, latent_dim, dtype=dtype)
     return mlp.decoder(event_shape, latent_dim, dtype=dtype)
+
+
+def generator(
+    event_shape: EventShape, latent_dim: int, *, likelihood: str, width: float = 1.0, dtype: Any = None
+) -> keras.Sequential:
+    """Returns the network of a model that learns by Markov chains, from latents ``[B, D]`` to logits or means.
+
+    Args:
+      event_shape: of one example.
+      latent_dim: D.
+      likelihood: "gaussian" ends the generators of 28x28, 32x32 and 64x64 images in tanh.
+      width: factor of the widths of these three.
+      dtype: Keras dtype or policy of the layers.
+
+    Raises:
+      ValueError: for a width of other shapes.
+    """
+    activation = "tanh" if likelihood == "gaussian" else None
+    if len(event_shape) == 3 and tuple(event_shape[:2]) == (28, 28):
+        return image_generator(event_shape, latent_dim, width=width, activation=activation, dtype=dtype)
+    if _is_dcgan(event_shape):
+        filters = max(1, round(64 * width))
+        return conv.dcgan_decoder(event_shape, latent_dim, filters=filters, activation=activation, dtype=dtype)
+    if width != 1:
+        raise ValueError(
+            f"width is of the generators of 28x28, 32x32 and 64x64 images. Received: width={width} for {event_shape}"
+        )
+    return decoder(event_shape, latent_dim, likelihood=likelihood, dtype=dtype)
