@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from tfzoo.models import IAFVAE, IWAE, VAE, HamiltonianVAE, LangevinVAE, PCPMapVAE
+from tfzoo.models import ABP, IAFVAE, IWAE, VAE, HamiltonianVAE, LangevinVAE, PCPMapVAE, ShortRunOT
 from tfzoo.models.base import LatentVariableModel
 from tfzoo.models.flow_posterior import FlowVAE
 from tfzoo.presets import PRESETS
@@ -15,11 +15,13 @@ from tfzoo.presets import PRESETS
 __all__ = ["create_model", "list_models", "list_presets"]
 
 _MODELS: dict[str, type[LatentVariableModel]] = {
+    "abp": ABP,
     "hamiltonian_vae": HamiltonianVAE,
     "iaf_vae": IAFVAE,
     "iwae": IWAE,
     "langevin_vae": LangevinVAE,
     "pcp_map_vae": PCPMapVAE,
+    "short_run_ot": ShortRunOT,
     "vae": VAE,
 }
 _WEIGHTS = pathlib.Path(__file__).parent / "weights"

@@ -1,4 +1,4 @@
-"""The models that keep the promises: a new model adds one line to `OPTIONS`."""
+"""The models that keep the promises: a new model adds one line to `OPTIONS` or `MCMC_OPTIONS`."""
 
 import dataclasses
 import math
@@ -19,6 +19,18 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "pcp_map_vae": {"hidden_units": (8,), "context_dim": 4},
     "vae": {},
 }
+# Of models without an encoder; Bernoulli, as the others are.
+MCMC_OPTIONS: dict[str, dict[str, Any]] = {
+    "abp": {"chain": "noise", "inference": "short_run", "step_size": 0.1},
+    "short_run_ot": {"step_size": 0.1},
+}
+for _options in MCMC_OPTIONS.values():
+    # One temperature: annealing itself is tried elsewhere, and its graph is large.
+    _options.update(likelihood="bernoulli", num_steps=2, num_annealing_steps=1)
+ALL_OPTIONS = {**OPTIONS, **MCMC_OPTIONS}
+
+# Methods that only a model with an encoder has.
+AMORTISED_METHODS = {"elbo", "base_posterior"}
 
 SHAPES = {"image": (6, 6, 1), "vector": (5,)}
 
@@ -51,9 +63,11 @@ class Case:
 
     def model(self, **overrides):
         """Returns a new model: of images with small networks, of vectors with the default ones."""
-        options = {"latent_dim": self.latent_dim, "seed": 1, **OPTIONS[self.name], **overrides}
+        options = {"latent_dim": self.latent_dim, "seed": 1, **ALL_OPTIONS[self.name], **overrides}
         if self.shape == "image" and not {"encoder", "decoder"} & set(overrides):
             options |= small_networks(self.event_shape, self.latent_dim, options.get("dtype"))
+        if not self.amortised:
+            options.pop("encoder", None)
         return tfzoo.create_model(self.name, event_shape=self.event_shape, **options)
 
     def compiled(self, learning_rate=1e-3, jit_compile=False, optimizer="sgd", **overrides):
@@ -71,11 +85,21 @@ class Case:
         waves = rng.normal(size=(count, 2)) @ rng.normal(size=(2, size))
         return (0.5 + 0.45 * np.tanh(waves)).reshape(count, *self.event_shape).astype(np.float32)
 
+    def data(self, count, seed=0):
+        """Returns these images with what `fit` of any model may need."""
+        return {"image": self.images(count, seed), "index": np.arange(count, dtype=np.int32)}
+
+    @property
+    def amortised(self):
+        """Whether the model has an encoder, and with it a bound."""
+        return self.name in OPTIONS
+
     def __str__(self):
         return f"{self.name}-{self.shape}"
 
 
-IMAGE_CASES = [Case(name, "image") for name in OPTIONS]
+IMAGE_CASES = [Case(name, "image") for name in ALL_OPTIONS]
+AMORTISED_CASES = [case for case in IMAGE_CASES if case.amortised]
 # The shape of an example changes the networks, and these are the same for every model.
 CASES = [*IMAGE_CASES, Case("vae", "vector")]
 # What `fit` makes of data, networks and faults depends on how a loss is made of the bound: one model for each way.

@@ -1,18 +1,36 @@
-"""A test with a `case` runs for each model and shape, with an `image_case` for each model, with a `training_case` for
-each way of training.
+"""A test with a `case` runs for each model and shape, with an `image_case` for each model, with an `amortised_case` for
+each that has an encoder, with a `training_case` for each way of training.
 """
 
 import pytest
 
-from tests.conformance.cases import CASES, IMAGE_CASES, TRAINING_CASES
+from tests.conformance.cases import AMORTISED_CASES, AMORTISED_METHODS, CASES, IMAGE_CASES, TRAINING_CASES
 
-PARAMETERS = {"case": CASES, "image_case": IMAGE_CASES, "training_case": TRAINING_CASES}
+PARAMETERS = {
+    "case": CASES,
+    "image_case": IMAGE_CASES,
+    "amortised_case": AMORTISED_CASES,
+    "training_case": TRAINING_CASES,
+}
 
 
 def pytest_generate_tests(metafunc):
     for name, cases in PARAMETERS.items():
         if name in metafunc.fixturenames:
             metafunc.parametrize(name, cases, ids=str)
+
+
+def pytest_collection_modifyitems(config, items):
+    def has_the_method(item):
+        parameters = getattr(getattr(item, "callspec", None), "params", {})
+        case = parameters.get("image_case") or parameters.get("case")
+        named = {parameters.get("method"), parameters.get("name")}
+        return case is None or case.amortised or not named & AMORTISED_METHODS
+
+    dropped = [item for item in items if not has_the_method(item)]
+    if dropped:
+        config.hook.pytest_deselected(items=dropped)
+        items[:] = [item for item in items if has_the_method(item)]
 
 
 @pytest.fixture(scope="session")

@@ -59,7 +59,7 @@ def test_a_generator_of_tuples(training_case):
 
 def test_training_lowers_the_loss(case):
     model = case.compiled(learning_rate=1e-2, optimizer="adam")
-    loss = model.fit(case.images(64), batch_size=16, epochs=8, verbose=0).history["loss"]
+    loss = model.fit(case.data(64), batch_size=16, epochs=8, verbose=0).history["loss"]
     assert loss[-1] < loss[0]
 
 

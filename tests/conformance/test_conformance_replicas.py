@@ -34,7 +34,7 @@ def trained(case, strategy, data, **options):
 
 @pytest.mark.usefixtures("no_noise")
 def test_the_same_loss_and_update_as_one_replica(image_case):
-    check_equal(image_case, image_case.images(8), batch_size=8, sample_weight=np.linspace(0.0, 2.0, 8))
+    check_equal(image_case, image_case.data(8), batch_size=8, sample_weight=np.linspace(0.0, 2.0, 8))
 
 
 @pytest.mark.usefixtures("no_noise")

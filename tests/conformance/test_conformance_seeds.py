@@ -60,10 +60,10 @@ def test_a_seed_for_each_example_makes_it_independent_of_the_others(image_case, 
     np.testing.assert_allclose(whole, np.concatenate(rows, axis), rtol=1e-5, atol=1e-6)
 
 
-def test_none_inside_a_function_differs_from_call_to_call(image_case, shared_models):
-    model = shared_models(image_case)
+def test_none_inside_a_function_differs_from_call_to_call(amortised_case, shared_models):
+    model = shared_models(amortised_case)
     function = tf.function(lambda x: model.elbo(x), autograph=False)
-    x = tf.constant(image_case.images(2))
+    x = tf.constant(amortised_case.images(2))
     assert not np.allclose(function(x), function(x), rtol=1e-6)
 
 

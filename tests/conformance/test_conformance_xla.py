@@ -6,14 +6,14 @@ from tests.conformance.cases import TRAINING_CASES
 
 
 def test_the_same_losses_and_updates_with_and_without(image_case):
-    x, results = image_case.images(8), []
+    data, results = image_case.data(8), []
     for jit_compile in (False, True):
         model = image_case.model(likelihood="gaussian")
         model.compile(optimizer="sgd", jit_compile=jit_compile)
         model.optimizer.learning_rate = 1e-4
         model.set_weights([np.linspace(-0.05, 0.05, w.size).reshape(w.shape) for w in model.get_weights()])
         assert model.jit_compile is jit_compile
-        losses = model.fit(x, batch_size=4, epochs=2, shuffle=False, verbose=0).history["loss"]
+        losses = model.fit(data, batch_size=4, epochs=2, shuffle=False, verbose=0).history["loss"]
         results.append([losses, *model.get_weights()])
     for plain, compiled in zip(*results, strict=True):
         np.testing.assert_allclose(plain, compiled, rtol=1e-3, atol=1e-5)

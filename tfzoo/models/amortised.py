@@ -18,6 +18,7 @@ from tfzoo.types import Seed, Tensor, TensorLike
 
 __all__ = ["AmortisedModel"]
 
+_SERVED_CHUNK = 25
 _ESTIMATORS = ("analytic_kl", "analytic_entropy", "sampled")
 
 
@@ -131,6 +132,10 @@ class AmortisedModel(LatentVariableModel):
         A lower bound in expectation that tightens with `num_samples`; `estimate_log_prob` gives its standard error too.
         """
         return self.estimate_log_prob(x, num_samples, seed).log_prob
+
+    def served_log_prob(self, x: Tensor, num_samples: int, seed: Tensor) -> Tensor:
+        """Returns `log_prob` in chunks of a fixed size: the noise of an example is the same in a batch of any size."""
+        return self.estimate_log_prob(x, num_samples, seed, chunk_size=min(_SERVED_CHUNK, num_samples)).log_prob
 
     def estimate_log_prob(
         self, x: TensorLike, num_samples: int = 1000, seed: Seed = None, *, chunk_size: int | None = None

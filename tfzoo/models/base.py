@@ -22,6 +22,7 @@ from tfzoo.models import divergence, saved_model
 from tfzoo.models.validation import (
     as_images,
     as_latents,
+    as_mask,
     check_event_shape,
     check_images,
     values_in_range,
@@ -106,17 +107,21 @@ class LatentVariableModel(keras.Model, abc.ABC):
         z = as_latents(z, self.latent_dim, self.variable_dtype)
         return self.likelihood_layer.distribution(self._decoder_outputs(z), self.event_shape)
 
-    def log_joint(self, x: TensorLike, z: TensorLike) -> Tensor:
-        """Returns log p(x, z) in nats, ``[..., B]``, for images ``[B, *event_shape]`` and latents ``[..., B, D]``."""
+    def log_joint(self, x: TensorLike, z: TensorLike, mask: TensorLike | None = None) -> Tensor:
+        """Returns log p(x, z) in nats, ``[..., B]``, for images ``[B, *event_shape]`` and latents ``[..., B, D]``.
+
+        With a mask (1 = visible, broadcast to the images) it is log p(visible pixels, z).
+        """
         x, z = self._as_images(x), as_latents(z, self.latent_dim, self.variable_dtype)
-        return self._log_likelihood(x, z) + self._log_prior(z)
+        mask = None if mask is None else as_mask(mask, x)
+        return self._log_likelihood(x, z, mask=mask) + self._log_prior(z)
 
     def _log_prior(self, z: Tensor) -> Tensor:
         # TFP's bijectors remember by a tensor's identity what they computed last: a copy is differentiated anew.
         return self.prior().log_prob(tf.identity(z))
 
-    def _log_likelihood(self, x: Tensor, z: Tensor, training: bool = False) -> Tensor:
-        return self.likelihood_layer.log_prob(x, self._decoder_outputs(z, training), self.event_shape)
+    def _log_likelihood(self, x: Tensor, z: Tensor, training: bool = False, mask: Tensor | None = None) -> Tensor:
+        return self.likelihood_layer.log_prob(x, self._decoder_outputs(z, training), self.event_shape, mask)
 
     def _decoder_outputs(self, z: Tensor, training: bool = False) -> Tensor:
         """Runs the decoder on ``[..., D]``; the result has the weights' precision, also under mixed precision."""
@@ -170,6 +175,16 @@ class LatentVariableModel(keras.Model, abc.ABC):
             raise ValueError(f"seed must have one row for each of {num_samples} images. Received: {tuple(seed.shape)}")
         return self.decode(random.sample(self.prior(), 1, seed)[0])
 
+    num_served_samples = 100  # samples behind an export's log_prob, where none are asked for
+
+    @abc.abstractmethod
+    def log_prob(self, x: TensorLike, num_samples: int, seed: Seed = None) -> Tensor:
+        """Returns an estimate of log p(x) in nats, ``[B]``."""
+
+    def served_log_prob(self, x: Tensor, num_samples: int, seed: Tensor) -> Tensor:
+        """Returns `log_prob` ``[B]`` for one seed per example ``[B, 2]``, each by its own seed only."""
+        return self.log_prob(x, num_samples, seed)
+
     def anomaly_score(self, x: TensorLike, seed: Seed = None) -> Tensor:
         """Returns -log p(x, z) at the code of `x`, ``[B]``: higher is more anomalous; arguments as `encode`."""
         x = self._as_images(x)
@@ -198,6 +213,10 @@ class LatentVariableModel(keras.Model, abc.ABC):
         return self.likelihood(z).mean()
 
     # === Training ===
+
+    # Whether the epoch of the lowest validation loss is the best one. False where this loss says little of the model,
+    # as after a short chain from noise: the last epoch is kept then.
+    selects_on_validation = True
 
     @abc.abstractmethod
     def bound(self, x: Tensor, inference: dict[str, Tensor], training: bool = False) -> Tensor:
@@ -238,7 +257,11 @@ class LatentVariableModel(keras.Model, abc.ABC):
         `x` is an array of images, a dict with the key "image", or a `tf.data.Dataset` of either; labels are ignored.
         """
         self._check_data(x)
-        return divergence.fit(super().fit, x, *args, **kwargs)
+        return divergence.fit(super().fit, self._own_callbacks(), x, *args, **kwargs)
+
+    def _own_callbacks(self) -> list[keras.callbacks.Callback]:
+        """Returns the callbacks that training needs, beside the user's."""
+        return []
 
     def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Evaluates the loss as `keras.Model.evaluate`; data as in `fit`."""
@@ -307,7 +330,7 @@ class LatentVariableModel(keras.Model, abc.ABC):
 
         Args:
           path: a folder that does not exist yet, or an earlier export, which is replaced once the new one is whole.
-          **kwargs: `num_samples` of `log_prob` (100), `num_points` of `interpolate` (10).
+          **kwargs: `num_samples` of `log_prob` (100, or 16 annealed chains), `num_points` of `interpolate` (10).
 
         Raises:
           ValueError: if `path` cannot be written or is a folder of something else.

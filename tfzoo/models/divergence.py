@@ -8,7 +8,7 @@ import inspect
 import math
 import re
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -17,7 +17,7 @@ import tensorflow as tf
 __all__ = ["StopOnNonFinite", "fit", "one_sentence"]
 
 # Of tfzoo.models.validation and of the assertion in a training step.
-_SENTENCE = re.compile(r"images must .*?Received: [^\n\]\x1b]*")
+_SENTENCE = re.compile(r"(?:images|index) must .*?Received: [^\n\]\x1b]*")
 
 
 class StopOnNonFinite(keras.callbacks.Callback):
@@ -65,11 +65,14 @@ def one_sentence() -> Iterator[None]:
         raise ValueError(found[0]) from None
 
 
-def fit(keras_fit: Callable, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+def fit(
+    keras_fit: Callable, own_callbacks: Sequence[keras.callbacks.Callback], *args: Any, **kwargs: Any
+) -> keras.callbacks.History:
     """Calls Keras's `fit` with `StopOnNonFinite` before the user's callbacks, and with errors of one sentence.
 
     Args:
       keras_fit: the bound method of the base class.
+      own_callbacks: the model's own, which come before the user's too.
       *args: as given.
       **kwargs: as given.
     """
@@ -79,6 +82,6 @@ def fit(keras_fit: Callable, *args: Any, **kwargs: Any) -> keras.callbacks.Histo
     callbacks = call.arguments.get("callbacks")
     if not isinstance(callbacks, keras.callbacks.CallbackList):
         callbacks = callbacks if isinstance(callbacks, (list, tuple)) else [callbacks] if callbacks else []
-        call.arguments["callbacks"] = [StopOnNonFinite(), *callbacks]
+        call.arguments["callbacks"] = [StopOnNonFinite(), *own_callbacks, *callbacks]
     with one_sentence():
         return keras_fit(*call.args, **call.kwargs)

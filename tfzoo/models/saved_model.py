@@ -6,7 +6,7 @@
 | decode | z | images |
 | sample | seed | images, one for each row of seed |
 | reconstruct (also serving_default) | images, seed | images |
-| log_prob | images, seed | log_prob, nats, by importance sampling with `num_samples` samples |
+| log_prob | images, seed | log_prob, nats, by importance sampling, or annealed, with `num_samples` samples or chains |
 | score | images, seed | score, -log p(x, z): higher is more anomalous |
 | interpolate | start, end | images ``[B, num_points, *event_shape]`` |
 
@@ -34,20 +34,19 @@ if TYPE_CHECKING:
 
 __all__ = ["signatures", "write"]
 
-# Fixed, so that the noise of an example is the same whatever the size of its batch.
-_CHUNK = 25
-
 
 def signatures(
-    model: "LatentVariableModel", *, num_samples: int = 100, num_points: int = 10
+    model: "LatentVariableModel", *, num_samples: int | None = None, num_points: int = 10
 ) -> dict[str, Callable[..., dict[str, Tensor]]]:
     """Returns the signatures' concrete functions by name.
 
     Args:
       model: any model of the zoo.
-      num_samples: importance samples behind `log_prob`.
+      num_samples: importance samples, or annealed chains, behind `log_prob`; None takes 100 or 16 of them.
       num_points: images of an interpolation, both ends included.
     """
+    if num_samples is None:
+        num_samples = model.num_served_samples
     check_positive("num_samples", num_samples)
     check_positive("num_points", num_points)
     images = tf.TensorSpec([None, *model.event_shape], tf.float32)
@@ -58,7 +57,7 @@ def signatures(
         return model.decode(random.sample(model.prior(), 1, seed)[0])
 
     def log_prob(images: Tensor, seed: Tensor) -> Tensor:
-        return model.estimate_log_prob(images, num_samples, seed, chunk_size=min(_CHUNK, num_samples)).log_prob
+        return model.served_log_prob(images, num_samples, seed)
 
     def interpolate(start: Tensor, end: Tensor) -> Tensor:
         return model.interpolate(start, end, num_points, seed=tf.zeros([tf.shape(start)[0], 2], tf.int32))

@@ -1,0 +1,348 @@
+"""Models without an encoder: z given x by short-run Langevin dynamics on log p(x, z).
+
+Training alternates between inference, K steps of the chain of each example, and learning, gradient steps of the decoder
+(and of a learned prior) on log p(x, z) at the inferred codes. A chain starts anew from N(0, I) ("noise") or where it
+was left in the last epoch ("persistent"). No gradient goes through a chain.
+
+Two ways of inference for images of no training set, both from N(0, I):
+
+    "descent"    the chain without noise, 20 K steps: towards a mode of p(z|x); how the papers' codes reconstruct
+    "short_run"  the chain of training, K steps with its noise: a sample of the short-run posterior
+
+References:
+  Han, Lu, Zhu, Wu, "Alternating Back-Propagation for Generator Network", https://arxiv.org/abs/1606.08571
+  An, Xie, Li, "Learning Deep Latent Variable Models by Short-Run MCMC Inference with Optimal Transport Correction",
+    CVPR 2021
+  Xie et al., "A Tale of Two Latent Flows", https://arxiv.org/abs/2301.09300 (inference at test time)
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+from tfzoo import random
+from tfzoo.checks import check_positive
+from tfzoo.integrators import short_run
+from tfzoo.integrators.arguments import check_num_steps
+from tfzoo.models.base import LatentVariableModel
+from tfzoo.models.persistent_chains import PersistentChains, batch_index, count_examples
+from tfzoo.models.validation import as_mask, check_event_shape
+from tfzoo.networks import default
+from tfzoo.objectives import annealed
+from tfzoo.types import Seed, Tensor, TensorLike
+
+__all__ = ["MCMCModel"]
+
+_CHAINS = ("persistent", "noise")
+_INFERENCES = ("descent", "short_run")
+_SCALE = 0.3
+_DESCENT = 20  # times as many steps as a chain of training
+_CHUNK = 500  # chains at once where images are inferred outside of training
+
+
+class MCMCModel(LatentVariableModel):
+    """Base class of the models that infer by Langevin dynamics.
+
+    Args:
+      chain: where the chains of training start: "persistent" or "noise".
+      num_steps: K, Langevin steps per training step.
+      step_size: s, the deviation of the noise of a step; see `tfzoo.integrators.short_run`.
+      noise: False leaves the noise out.
+      num_learning_steps: gradient steps of the decoder per training step.
+      inference: "descent" or "short_run": how `encode`, `reconstruct` and `anomaly_score` infer.
+      num_examples: N of persistent chains; None lets `fit` find it.
+      num_annealing_steps: temperatures of `log_prob`, unless it is given others.
+      width: factor of the widths of the default generators of 28x28, 32x32 and 64x64 images.
+      decoder: None takes `tfzoo.networks.default.generator`.
+      **kwargs: see `tfzoo.models.base.LatentVariableModel`; the likelihood is Gaussian with scale 0.3 here.
+
+    Raises:
+      ValueError: if an argument is out of its range.
+    """
+
+    # The joint density after a short chain from noise says little about a model: the last epoch is kept.
+    selects_on_validation = False
+    num_served_samples = 16
+
+    def __init__(
+        self,
+        *,
+        event_shape: tuple[int, ...],
+        likelihood: str = "gaussian",
+        scale: float | None = _SCALE,
+        chain: str = "noise",
+        num_steps: int = 30,
+        step_size: float = 0.03,
+        noise: bool = True,
+        num_learning_steps: int = 1,
+        inference: str = "descent",
+        num_examples: int | None = None,
+        num_annealing_steps: int = 200,
+        latent_dim: int = 64,
+        width: float = 1.0,
+        decoder: keras.layers.Layer | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if likelihood == "bernoulli" and scale == _SCALE:
+            scale = None  # a default of the Gaussian's
+        if decoder is None:
+            decoder = default.generator(
+                check_event_shape(event_shape),
+                check_positive("latent_dim", latent_dim),
+                likelihood=likelihood,
+                width=width,
+                dtype=kwargs.get("dtype"),
+            )
+        super().__init__(
+            event_shape=event_shape,
+            latent_dim=latent_dim,
+            likelihood=likelihood,
+            scale=scale,
+            decoder=decoder,
+            **kwargs,
+        )
+        self.width = width
+        self.autocast = False  # codes pass through `call`, and must not be rounded to half precision there
+        for name, value, valid in (("chain", chain, _CHAINS), ("inference", inference, _INFERENCES)):
+            if value not in valid:
+                raise ValueError(f"{name} must be one of {', '.join(valid)}. Received: {value!r}")
+        if not 0 < step_size < float("inf"):
+            raise ValueError(f"step_size must be a positive number. Received: {step_size}")
+        self.chain = chain
+        self.num_steps = check_num_steps(num_steps)
+        self.step_size = step_size
+        self.noise = noise
+        self.num_learning_steps = check_positive("num_learning_steps", num_learning_steps)
+        self.inference = inference
+        self.num_annealing_steps = check_positive("num_annealing_steps", num_annealing_steps)
+        self._compiled_chains = tf.function(self._chains_from, autograph=False)
+        self._compiled_bound = tf.function(self._annealed_bound, autograph=False)
+        self.diverged = keras.metrics.Mean(name="diverged")
+        self.chains: Any = None  # PersistentChains, where chains are kept
+        if chain == "persistent":
+            self.chains = PersistentChains(
+                num_examples, self.latent_dim, seed=self.seed, dtype=self.variable_dtype, name="chains"
+            )
+
+    # === Inference ===
+
+    def _run(
+        self,
+        x: Tensor,
+        start: Tensor,
+        seed: Tensor | None,
+        *,
+        num_steps: int,
+        mask: Tensor | None = None,
+        noise: bool = True,
+        chunk_size: int | None = None,
+    ) -> short_run.State:
+        """Returns the state of the chains ``[B, D]`` after `num_steps` steps from `start`."""
+        # Hundreds of small steps: one graph, also where the caller is eager.
+        run = self._compiled_chains if tf.executing_eagerly() else self._chains_from
+        return run(x, start, seed, mask, num_steps=num_steps, noise=noise, chunk_size=chunk_size)
+
+    def _chains_from(
+        self,
+        x: Tensor,
+        start: Tensor,
+        seed: Tensor | None,
+        mask: Tensor | None,
+        *,
+        num_steps: int,
+        noise: bool,
+        chunk_size: int | None,
+    ) -> short_run.State:
+        def log_prob_fn(z: Tensor, x: Tensor, mask: Tensor | None = None) -> Tensor:
+            return self._log_likelihood(x, z, mask=mask) + self._log_prior(z)
+
+        return short_run.integrate(
+            short_run.init(start),
+            log_prob_fn,
+            step_size=self.step_size,
+            num_steps=num_steps,
+            temperature=1.0 if noise else None,
+            seed=seed,
+            data=(x,) if mask is None else (x, mask),
+            chunk_size=chunk_size,
+        )
+
+    def _from_noise(self, x: Tensor, seed: Tensor) -> Tensor:
+        """Returns a start for each image, ``[B, D]``."""
+        size = tf.shape(x)[0] if x.shape[0] is None else x.shape[0]
+        noise = random.normal([size, self.latent_dim], seed, self.variable_dtype)
+        return tf.ensure_shape(noise, [x.shape[0], self.latent_dim])
+
+    def _infer(self, x: Tensor, seed: Tensor, inference: str, mask: Tensor | None = None) -> Tensor:
+        """Returns codes ``[B, D]`` of images that no chain belongs to."""
+        start_seed, noise_seed = random.split(seed)
+        descent = inference == "descent"
+        return self._run(
+            x,
+            self._from_noise(x, start_seed),
+            noise_seed,
+            num_steps=self.num_steps * (_DESCENT if descent else 1),
+            mask=mask,
+            noise=self.noise and not descent,
+            # A batch of unknown size is a server's request.
+            chunk_size=_CHUNK if x.shape[0] is not None and x.shape[0] > _CHUNK else None,
+        ).position
+
+    def _encode(self, x: Tensor, seed: Tensor) -> Tensor:
+        return self._infer(x, seed, self.inference)
+
+    def posterior(self, x: TensorLike) -> tfd.Distribution:
+        """Raises NotImplementedError: the law of a chain's end has no density that could be evaluated."""
+        raise NotImplementedError(
+            "the density of a short-run chain is not tractable: take samples from encode of a model with "
+            'inference="short_run".'
+        )
+
+    def call(self, x: TensorLike, training: bool = False, seed: Seed = None) -> dict[str, Tensor]:
+        """Returns the inference for a batch: "z" ``[1, B, D]``, by the chain of training from N(0, I).
+
+        In training it is the example's own chain, and a dict with codes under "z" ``[B, D]`` passes them on.
+        """
+        if isinstance(x, dict) and "z" in x:
+            return {"z": x["z"][tf.newaxis]}
+        return {"z": self._infer(self._as_images(x), self._as_seed(seed), "short_run")[tf.newaxis]}
+
+    def bound(self, x: Tensor, inference: dict[str, Tensor], training: bool = False) -> Tensor:
+        """Returns log p(x, z) at the inferred codes, ``[B]``: no bound on log p(x), but what learning raises."""
+        z = inference["z"][0]
+        return self._log_likelihood(x, z, training) + self._log_prior(z)
+
+    # === Training ===
+
+    def train_step(self, data: Any) -> dict[str, Tensor]:
+        """Infers the batch's codes, then takes `num_learning_steps` gradient steps at them."""
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        images, index = self._asserted(self._as_images(x)), None
+        start_seed, noise_seed = random.split(self._as_seed(None))
+        if self.chains is None:
+            start = self._from_noise(images, start_seed)
+        else:
+            index = batch_index(x)
+            start = self.chains.read(index)
+
+        def move(state: short_run.State) -> short_run.State:
+            return self._run(images, state.position, noise_seed, num_steps=self.num_steps, noise=self.noise)
+
+        state = self._before_learning(short_run.init(start), move)
+        logs: dict[str, Tensor] = {}
+        for _ in range(self.num_learning_steps):
+            # Keras's own step, on codes that are constants to it.
+            logs = super().train_step(({"image": images, "z": state.position}, y, sample_weight))
+        state = self._after_learning(state, move)
+        self.diverged.update_state(1.0 - tf.cast(state.is_finite, tf.float32))
+        if index is not None:
+            self.chains.update(index, state.position)
+        return {**logs, "diverged": self.diverged.result()}
+
+    def _before_learning(self, state: short_run.State, move: Callable) -> short_run.State:
+        """Returns the chains that a training step learns from; `move` takes them K steps further."""
+        return move(state)
+
+    def _after_learning(self, state: short_run.State, move: Callable) -> short_run.State:
+        """Returns the chains as a training step leaves them."""
+        return state
+
+    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        """Trains as `keras.Model.fit`; persistent chains need data with an "index", see `tfzoo.data.load`.
+
+        The table of chains is made before the first step, for the largest index that one pass over the data finds.
+        """
+        self._check_data(x)
+        if self.chains is not None and not self.chains.built:
+            with self.distribute_strategy.scope():
+                self.chains.build((count_examples(x),))
+        return super().fit(x, *args, **kwargs)
+
+    # === Using it ===
+
+    def log_prob(
+        self, x: TensorLike, num_samples: int = 16, seed: Seed = None, *, num_steps: int | None = None
+    ) -> Tensor:
+        """Returns log p(x) in nats, ``[B]``, by annealed importance sampling from the prior.
+
+        A lower bound in expectation that tightens with both numbers; see `tfzoo.objectives.annealed`.
+
+        Args:
+          x: images ``[B, *event_shape]``.
+          num_samples: chains for each image.
+          seed: an int, a pair, or one pair per example ``[B, 2]``; None for fresh noise.
+          num_steps: temperatures; None takes `num_annealing_steps`.
+        """
+        check_positive("num_samples", num_samples)
+        num_steps = self.num_annealing_steps if num_steps is None else check_positive("num_steps", num_steps)
+        x, seed = self._as_images(x), self._as_seed(seed)
+        run = self._compiled_bound if tf.executing_eagerly() else self._annealed_bound
+        return run(x, seed, num_samples=num_samples, num_steps=num_steps)
+
+    def _annealed_bound(self, x: Tensor, seed: Tensor, *, num_samples: int, num_steps: int) -> Tensor:
+        def lower_bound(x: Tensor, seed: Tensor) -> Tensor:
+            return annealed.log_prob_bounds(
+                lambda z: self._log_likelihood(x, z) + self._log_prior(z),
+                self.prior(),
+                num_steps=num_steps,
+                num_chains=num_samples,
+                seed=seed,
+            ).lower
+
+        if seed.shape.rank == 1:
+            return lower_bound(x, seed)
+        # The chains of an example must not depend on its neighbours.
+        return tf.map_fn(
+            lambda row: lower_bound(row[0][tf.newaxis], row[1])[0], (x, seed), fn_output_signature=self.variable_dtype
+        )
+
+    def inpaint(
+        self, x: TensorLike, mask: TensorLike, num_samples: int = 1, seed: Seed = None, *, num_steps: int | None = None
+    ) -> Tensor:
+        """Returns completions of partly seen images, ``[num_samples, B, *event_shape]``, the visible pixels kept.
+
+        Each is decoded from the end of a chain of its own, on the density of the visible pixels alone.
+
+        Args:
+          x: images ``[B, *event_shape]``; what the mask hides is not looked at, but must be numbers in range.
+          mask: 1 = visible, 0 = missing; broadcast to the images.
+          num_samples: chains for each image.
+          seed: as in `encode`.
+          num_steps: of a chain; None takes those of `encode`.
+        """
+        check_positive("num_samples", num_samples)
+        x = self._as_images(x)
+        mask, seed = as_mask(mask, x), self._as_seed(seed)
+        start_seeds, noise_seeds = zip(*(random.split(each) for each in random.split(seed, num_samples)), strict=True)
+        start = tf.concat([self._from_noise(x, each) for each in start_seeds], 0)
+        shape = tf.concat([[num_samples], tf.shape(x)], 0)
+        rows = tf.concat([[-1], tf.shape(x)[1:]], 0)
+        x, mask = (tf.reshape(tf.broadcast_to(each, shape), rows) for each in (x, mask))  # [S B, ...]
+        descent = self.inference == "descent"
+        default = self.num_steps * (_DESCENT if descent else 1)
+        z = self._run(
+            x,
+            start,
+            tf.concat(noise_seeds, 0) if seed.shape.rank == 2 else noise_seeds[0],
+            num_steps=default if num_steps is None else check_positive("num_steps", num_steps),
+            mask=mask,
+            noise=self.noise and not descent,
+        ).position
+        return tf.reshape(tf.where(mask > 0, x, self.decode(z)), shape)
+
+    def get_config(self) -> dict:
+        return {
+            **super().get_config(),
+            "chain": self.chain,
+            "num_steps": self.num_steps,
+            "step_size": self.step_size,
+            "noise": self.noise,
+            "num_learning_steps": self.num_learning_steps,
+            "inference": self.inference,
+            "num_annealing_steps": self.num_annealing_steps,
+            "width": self.width,
+            "num_examples": self.chains.num_examples if self.chains is not None else None,
+        }
