@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 
 import tfzoo
-from tfzoo.callbacks import ResumableHistory, SafeBackup, read_history
+from tfzoo.callbacks import (
+    LatentSnapshots,
+    ResumableHistory,
+    SafeBackup,
+    read_history,
+    read_snapshots,
+    spread_epochs,
+)
 
 IMAGES = np.random.default_rng(0).random((20, 4), np.float32)
 
@@ -53,3 +60,38 @@ def test_epochs_trained_anew_replace_their_rows(tmp_path: pathlib.Path) -> None:
     for epoch, loss in [(0, 3.0), (1, 2.0), (2, 1.0), (1, 1.5)]:
         history.on_epoch_end(epoch, {"loss": loss})
     assert [(row["epoch"], row["loss"]) for row in read_history(tmp_path / "history.csv")] == [("1", "3"), ("2", "1.5")]
+
+
+@pytest.mark.fast
+def test_epochs_are_spread_evenly_on_a_logarithmic_scale() -> None:
+    assert spread_epochs(30) == [1, 2, 3, 5, 10, 17, 30]
+    assert spread_epochs(3) == [1, 2, 3]
+    assert spread_epochs(40, count=3, every=10) == [10, 20, 40]
+    assert spread_epochs(4, every=5) == []
+
+
+class Chains(keras.callbacks.Callback):
+    """Stands for a correction: at the end of an epoch it moves all chains."""
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        self.seen = np.asarray(self.model.chains.positions)
+        self.model.chains.positions.assign(np.full([20, 2], 100.0 + epoch))
+
+
+def test_snapshots_are_of_the_chains_before_their_correction(tmp_path: pathlib.Path) -> None:
+    labels = np.arange(20, dtype=np.int32) % 3
+    dataset = tfzoo.data.load((IMAGES, labels), batch_size=8)
+    model = tfzoo.create_model("abp", event_shape=(4,), latent_dim=2, num_steps=1, seed=0)
+    model.compile(keras.optimizers.Adam(1e-2))
+    correction = Chains()
+    model.fit(
+        dataset, epochs=3, verbose=0, callbacks=[correction, LatentSnapshots(tmp_path / "codes", dataset, [1, 3])]
+    )
+    first, last = read_snapshots(tmp_path / "codes")
+    assert (first.epoch, last.epoch) == (1, 3)
+    for snapshot in (first, last):
+        np.testing.assert_array_equal(snapshot.labels, labels)
+    np.testing.assert_array_equal(last.positions, correction.seen)
+    assert np.abs(first.positions).max() < 10
+    assert {path.name for path in (tmp_path / "codes").iterdir()} == {"epoch_0001.npz", "epoch_0003.npz"}
+    assert read_snapshots(tmp_path) == []

@@ -173,7 +173,19 @@ def test_list_names_everything(capsys: pytest.CaptureFixture) -> None:
 
 @pytest.mark.parametrize(
     "verb",
-    ["train", "evaluate", "compare", "sample", "reconstruct", "interpolate", "inpaint", "export", "list", "quickstart"],
+    [
+        "train",
+        "evaluate",
+        "compare",
+        "sample",
+        "reconstruct",
+        "interpolate",
+        "inpaint",
+        "latents",
+        "export",
+        "list",
+        "quickstart",
+    ],
 )
 def test_every_verb_has_help_with_an_example(verb: str, capsys: pytest.CaptureFixture) -> None:
     assert run(verb, "--help") == 0
@@ -322,3 +334,88 @@ def test_training_starts_from_other_weights(
         assert run(*arguments, "--initial-weights", wrong, "--out", str(tmp_path / "other")) == 1
         assert message in capsys.readouterr().err
         assert not (tmp_path / "other").exists()
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    folder = tmp_path_factory.mktemp("runs") / "detector"
+    arguments = ["train", "short_run_ot", "--data", "digits", "--held-out", "4", "--value-range=-1,1", "--epochs", "1"]
+    arguments += [
+        "--set",
+        "latent_dim=3",
+        "--set",
+        "num_steps=2",
+        "--set",
+        "alpha=0.0",
+        "--out",
+        str(folder),
+        "--quiet",
+    ]
+    assert run(*arguments) == 0
+    return folder
+
+
+def test_a_class_held_out_is_found_as_an_anomaly(detector: pathlib.Path, capsys: pytest.CaptureFixture) -> None:
+    arguments = ["evaluate", str(detector), "--metrics", "auprc", "--runs", "2", "--images", "100"]
+    assert run(*arguments, "--held-out", "4") == 0
+    found = json.loads((detector / "metrics.json").read_text())["auprc"]
+    share = 181 / (181 + 324)  # of the pool of all digits
+    assert found["base_rate"] == round(100 * share) / 100
+    assert found["num_images"] == 100
+    assert len(found["runs"]) == 2
+    assert found["floor"] < found["auprc"] <= 1
+    printed = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "label 4 held out, 100 images, 2 runs, deviation" in printed
+    assert f"base rate 0.360, floor {found['floor']:.3f}" in printed
+    assert run(*arguments) == 0  # the label is the run's own
+    assert run(*arguments, "--held-out", "9") == 1
+    assert capsys.readouterr().err.strip().endswith("trained without, 4. Received: 9")
+
+
+def test_a_detector_is_measured_on_its_own_splits(detector: pathlib.Path, capsys: pytest.CaptureFixture) -> None:
+    config = runs.load(detector)[0]
+    assert config.data_options["held_out"] == 4
+    assert not config.has_validation
+    assert read_history(detector / "history.csv")[0].keys().isdisjoint({"val_loss"})
+    assert len(runs.load_split(config, "test", batch_size=1)) == 181 + 324
+    assert run("evaluate", str(detector), "--images", "10") == 0  # by default, what its model can be measured by
+    assert "mse" in json.loads((detector / "metrics.json").read_text())
+    assert run("evaluate", str(detector), "--metrics", "nll") == 1
+    assert capsys.readouterr().err.startswith("Error: nll needs a model with an encoder: ais")
+    assert run("reconstruct", str(detector), "--split", "validation") == 1
+    assert "`split` must be one of train, test" in capsys.readouterr().err
+
+
+def test_a_run_on_all_classes_has_no_anomalies(trained: pathlib.Path, capsys: pytest.CaptureFixture) -> None:
+    assert run("evaluate", str(trained), "--metrics", "auprc") == 1
+    assert capsys.readouterr().err.strip().endswith("--held-out LABEL. Received: one trained on all")
+    assert run("evaluate", str(trained), "--metrics", "mse", "--held-out", "4") == 1
+    assert capsys.readouterr().err.strip().endswith("trained without, none. Received: 4")
+
+
+def test_classes_are_those_of_all_splits(tmp_path: pathlib.Path) -> None:
+    config = runs.RunConfig.of("vae", "digits", data_options={"classes": [0, 1]})
+    for split in ("train", "validation", "test"):
+        labels = np.concatenate([batch["label"] for batch in runs.load_split(config, split)])
+        assert set(labels) == {0, 1}
+    assert config.has_validation
+    assert run("train", "vae", "--data", "digits", "--classes", "a", "--out", str(tmp_path / "run")) == 2
+    assert run("train", "vae", "--data", "digits", "--classes", "0,11", "--out", str(tmp_path / "run")) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_latents_draws_the_codes_of_some_epochs(
+    trained: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture
+) -> None:
+    folder = tmp_path / "run"
+    arguments = ["train", "short_run_ot", "--data", "digits", "--classes", "0,1", "--value-range=-1,1", "--epochs", "3"]
+    arguments += ["--set", "latent_dim=2", "--set", "num_steps=2", "--out", str(folder), "--quiet"]
+    assert run(*arguments) == 0
+    assert len(list((folder / "latents").iterdir())) == 3
+    assert run("latents", str(folder)) == 0
+    pixels = np.asarray(Image.open(folder / "latents.png"))
+    assert len(np.unique(pixels.reshape(-1, pixels.shape[-1]), axis=0)) > 100
+    assert pixels.shape[1] > 3 * pixels.shape[0]  # four panels in a row
+    assert not list(folder.glob(".*.new"))
+    assert run("latents", str(trained)) == 1
+    assert capsys.readouterr().err.strip().endswith("VAE with latent_dim=16")

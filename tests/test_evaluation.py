@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 import tfzoo
-from tfzoo import evaluation, random
+from tfzoo import evaluation, metrics, random
 from tfzoo.objectives import importance
 
 
@@ -71,6 +71,76 @@ def test_ais_agrees_with_importance_sampling_and_certifies_itself(name, model, d
     assert 0.4 < ais["acceptance"] <= 1
 
 
+@pytest.fixture(scope="module")
+def chain_model(model: tfzoo.models.VAE) -> tfzoo.models.ABP:
+    options = {"likelihood": "gaussian", "scale": 0.7, "num_steps": 3, "step_size": 0.1, "seed": 0}
+    chain_model = tfzoo.create_model("abp", event_shape=(6,), latent_dim=2, **options)
+    chain_model.decoder.set_weights(model.decoder.get_weights())
+    return chain_model
+
+
+def test_auprc_is_that_of_the_scores(model, images, dataset) -> None:
+    report = evaluation.evaluate(model, dataset, ["auprc"], held_out=1)["auprc"]
+    expected = metrics.auprc(images[:, 0] > 0, model.anomaly_score(images))
+    assert report["auprc"] == pytest.approx(expected.auprc, abs=1e-6)
+    assert (report["base_rate"], report["floor"]) == (expected.base_rate, expected.floor)
+    assert report["deviation"] is None  # the scores of this model have no noise: one run
+    assert len(report["runs"]) == 1
+    assert (
+        f"label 1 held out, 30 images, 1 run, without noise; base rate {expected.base_rate:.3f}" in report["estimator"]
+    )
+
+
+def test_auprc_of_a_chain_varies_from_run_to_run(chain_model, dataset) -> None:
+    steps = []
+    report, again = (
+        evaluation.evaluate(
+            chain_model,
+            dataset,
+            ["auprc"],
+            held_out=1,
+            num_runs=4,
+            seed=seed,
+            progress=lambda *_: lambda: steps.append(1),
+        )["auprc"]
+        for seed in (3, 3)
+    )
+    assert report == again
+    assert len(steps) == 2 * 4 * 3
+    assert len(set(report["runs"])) > 1
+    assert report["auprc"] == pytest.approx(np.mean(report["runs"]))
+    assert report["deviation"] == pytest.approx(np.std(report["runs"], ddof=1))
+    assert 0 < report["standard_error"] < 0.5
+    assert "one code an image by descent; label 1 held out, 30 images, 4 runs, deviation 0." in report["estimator"]
+
+
+def test_ais_of_a_chain_starts_from_the_prior(chain_model, dataset) -> None:
+    annealing = evaluation.Annealing(num_images=10, num_steps=30, num_chains=16)
+    report = evaluation.evaluate(chain_model, dataset, ["ais"], annealing=annealing)["ais"]
+    images = next(iter(evaluation.subset(dataset, 10, batch_size=10)))["image"]
+    z = tf.repeat(chain_model.prior().sample(5000, seed=[0, 5])[:, tf.newaxis], 10, axis=1)
+    log_likelihood = chain_model.log_joint(images, z) - chain_model.prior().log_prob(z)
+    exact = tf.reduce_logsumexp(log_likelihood, axis=0) - np.log(5000)
+    assert "from the prior" in report["estimator"]
+    assert report["ais"] == pytest.approx(-np.mean(exact), abs=0.1)
+    assert abs(report["bdmc_gap"]) < 0.3
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("name", ["elbo", "nll"])
+def test_what_needs_an_encoder_names_the_way_out(name, chain_model, dataset) -> None:
+    with pytest.raises(ValueError, match=rf"^{name} needs a model with an encoder: ais .* Received: {name} of ABP$"):
+        evaluation.evaluate(chain_model, dataset, ["mse", name])
+    assert evaluation.default_metrics(chain_model) == ["mse"]
+
+
+@pytest.mark.fast
+def test_auprc_without_a_held_out_class_is_one_sentence(model, dataset) -> None:
+    assert evaluation.default_metrics(model) == ["elbo", "nll", "mse"]
+    with pytest.raises(ValueError, match=r"^auprc needs .* --held-out LABEL\. Received: one trained on all$"):
+        evaluation.evaluate(model, dataset, ["auprc"])
+
+
 def test_progress_counts_every_batch(model, dataset) -> None:
     seen: dict[str, list[int]] = {}
 
@@ -104,6 +174,18 @@ def test_a_subset_is_random_and_always_the_same(dataset) -> None:
     assert len(evaluation.subset(dataset, 11, batch_size=4)) == 3
     with pytest.raises(ValueError, match="at most 30, the size of the split"):
         evaluation.subset(dataset, 31, batch_size=4)
+
+
+def test_a_subset_for_auprc_has_the_share_of_the_held_out_class() -> None:
+    labels = np.array([7, 7, 7, 1, 2, 3, 4, 5, 6, 8] * 5, np.int32)
+    elements = {"image": np.zeros([50, 1]), "label": labels, "index": np.arange(50, dtype=np.int32)}
+    dataset = tf.data.Dataset.from_tensor_slices(elements).batch(12)
+    for count in (10, 20, 33, 50):
+        chosen = np.concatenate(
+            [batch["label"] for batch in evaluation.subset(dataset, count, batch_size=7, held_out=7)]
+        )
+        assert len(chosen) == count
+        assert np.count_nonzero(chosen == 7) == round(0.3 * count)
 
 
 def test_values_of_each_image_come_with_their_indices(model, images, dataset) -> None:

@@ -1,8 +1,12 @@
-"""Keras callbacks: pictures in TensorBoard, and a backup and a history that survive a kill at any moment."""
+"""Keras callbacks: pictures in TensorBoard, a backup and a history that survive a kill at any moment, and what an epoch
+leaves of persistent chains.
+"""
 
 import csv
 import pathlib
 import shutil
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -11,7 +15,16 @@ import tensorflow as tf
 from tfzoo import pictures
 from tfzoo.types import TensorLike
 
-__all__ = ["ImageGrids", "ResumableHistory", "SafeBackup", "read_history"]
+__all__ = [
+    "ImageGrids",
+    "LatentSnapshots",
+    "ResumableHistory",
+    "SafeBackup",
+    "Snapshot",
+    "read_history",
+    "read_snapshots",
+    "spread_epochs",
+]
 
 
 class ImageGrids(keras.callbacks.Callback):
@@ -44,13 +57,15 @@ class ImageGrids(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         self._writer = tf.summary.create_file_writer(str(self.log_dir))
+        # Compiled once: a model without an encoder takes hundreds of steps for a reconstruction.
+        self._reconstruct = tf.function(lambda images: self.model.reconstruct(images, seed=0), autograph=False)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         if (epoch + 1) % self.every or self._writer is None:
             return
         # The same noise at each epoch, so that what changes from picture to picture is the model.
         samples = self.model.sample(self.num_samples, seed=0)
-        pairs = tf.concat([self.images, self.model.reconstruct(self.images, seed=0)], 0)
+        pairs = tf.concat([self.images, self._reconstruct(self.images)], 0)
         with self._writer.as_default(step=epoch + 1):
             for name, images, columns in (("samples", samples, 8), ("reconstructions", pairs, len(self.images))):
                 tf.summary.image(name, pictures.grid(images, columns=columns, value_range=self.value_range)[None])
@@ -101,6 +116,78 @@ class SafeBackup(keras.callbacks.BackupAndRestore):
             beside.rename(self._previous)
         super().on_epoch_end(epoch, logs)
         np.save(self._folder / "noise.npy", np.asarray(self.model.seed_generator.state))
+
+
+class Snapshot(NamedTuple):
+    """The codes of all training images at the end of an epoch.
+
+    Attributes:
+      epoch: from 1.
+      positions: ``[N, D]``.
+      labels: ``[N]``, -1 where there is none.
+    """
+
+    epoch: int
+    positions: np.ndarray
+    labels: np.ndarray
+
+
+class LatentSnapshots(keras.callbacks.Callback):
+    """Keeps the persistent chains of a model as they are after the last step of some epochs, before any correction.
+
+    Args:
+      folder: gets a file for each, epoch_0012.npz; see `read_snapshots`.
+      dataset: the training data, batches of {"label", "index"}: one more pass over it finds the label of each chain.
+      epochs: which, from 1.
+    """
+
+    def __init__(self, folder: str | pathlib.Path, dataset: tf.data.Dataset, epochs: Iterable[int]):
+        super().__init__()
+        self.folder = pathlib.Path(folder)
+        self.dataset = dataset
+        self.epochs = frozenset(epochs)
+        self._epoch = 0
+        self._labels: np.ndarray | None = None
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self._epoch = epoch + 1
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        # At the end of the epoch, the model's own callbacks have moved its chains already.
+        if self._epoch not in self.epochs or batch + 1 != self.params["steps"]:
+            return
+        positions = np.asarray(self.model.chains.positions)
+        if self._labels is None:
+            self._labels = np.full(len(positions), -1, np.int32)
+            for element in self.dataset:
+                self._labels[np.asarray(element["index"])] = np.asarray(element["label"])
+        self.folder.mkdir(exist_ok=True)
+        path = self.folder / f"epoch_{self._epoch:04}.npz"
+        beside = path.with_name(f".{path.name}.new")
+        with beside.open("wb") as file:
+            np.savez_compressed(file, positions=positions, labels=self._labels)
+        beside.replace(path)
+
+
+def spread_epochs(epochs: int, *, count: int = 7, every: int = 1) -> list[int]:
+    """Returns `count` epochs at most, evenly spaced on a logarithmic scale from the first to the last one.
+
+    Args:
+      epochs: in all.
+      count: how many.
+      every: only multiples of it.
+    """
+    last = epochs // every
+    return sorted({every * round(number) for number in np.geomspace(1, last, count)}) if last else []
+
+
+def read_snapshots(folder: str | pathlib.Path) -> list[Snapshot]:
+    """Returns what `LatentSnapshots` left in a folder, by epoch; nothing where there is no such folder."""
+    found = []
+    for path in sorted(pathlib.Path(folder).glob("epoch_*.npz")):
+        with np.load(path) as arrays:
+            found.append(Snapshot(int(path.stem.removeprefix("epoch_")), arrays["positions"], arrays["labels"]))
+    return sorted(found, key=lambda snapshot: snapshot.epoch)
 
 
 class ResumableHistory(keras.callbacks.Callback):

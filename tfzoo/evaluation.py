@@ -1,12 +1,12 @@
 """Numbers about a trained model: each says its estimator, its sample count and its error.
 
 Likelihoods and bounds are in nats an example, means over test images; `standard_error` is that of the mean over images,
-``standard deviation / sqrt(number of images)``.
+``standard deviation / sqrt(number of images)``; of the area under a curve, by the bootstrap.
 """
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import tensorflow as tf
@@ -14,13 +14,17 @@ import tensorflow as tf
 from tfzoo import metrics as tfzoo_metrics
 from tfzoo import random
 from tfzoo.models.amortised import AmortisedModel
+from tfzoo.models.base import LatentVariableModel
 from tfzoo.objectives import annealed, importance
 from tfzoo.types import Tensor
 
-__all__ = ["METRICS", "Annealing", "evaluate", "paired_difference", "subset"]
+__all__ = ["METRICS", "Annealing", "default_metrics", "evaluate", "paired_difference", "subset"]
 
 # What `evaluate` can measure.
-METRICS = ("elbo", "nll", "mse", "inception_score", "fid", "f1", "ais")
+METRICS = ("elbo", "nll", "mse", "inception_score", "fid", "f1", "ais", "auprc")
+
+# What needs q(z|x).
+_AMORTISED = ("elbo", "nll")
 
 # Samples at once, fixed: the last batch of a data set may be smaller, and its noise must not depend on that.
 _CHUNK = 32
@@ -46,8 +50,13 @@ class Annealing(NamedTuple):
 _ANNEALING = Annealing()
 
 
+def default_metrics(model: LatentVariableModel) -> list[str]:
+    """Returns what to measure of a model where nothing is asked for."""
+    return [*_AMORTISED, "mse"] if isinstance(model, AmortisedModel) else ["mse"]
+
+
 def evaluate(
-    model: AmortisedModel,
+    model: LatentVariableModel,
     dataset: tf.data.Dataset,
     names: Iterable[str],
     *,
@@ -56,6 +65,8 @@ def evaluate(
     num_samples: int = 1000,
     num_generated: int | None = None,
     annealing: Annealing = _ANNEALING,
+    held_out: int | None = None,
+    num_runs: int = 10,
     seed: int = 0,
     progress: Callable[[str, int], Callable[[], None]] | None = None,
 ) -> dict[str, dict[str, Any]]:
@@ -70,6 +81,8 @@ def evaluate(
       num_samples: importance samples an image, for "nll".
       num_generated: generated images for "inception_score" and "fid"; None takes as many as the data set has.
       annealing: for "ais".
+      held_out: label of the anomalies, for "auprc".
+      num_runs: how often "auprc" infers all images anew, by other noise; a model without noise is measured once.
       seed: the same seed gives the same numbers.
       progress: called with a metric's name and its number of steps; returns what is called after each step.
 
@@ -78,15 +91,35 @@ def evaluate(
       arrays ``[N]``, each image's index in its split and its value.
 
     Raises:
-      ValueError: for an unknown name.
+      ValueError: for an unknown name, or one that this model or data set cannot be measured by.
     """
     names = list(names)
-    unknown = [name for name in names if name not in METRICS]
-    if unknown:
-        raise ValueError(f"metrics must be among {', '.join(METRICS)}. Received: {unknown[0]!r}")
+    for name in names:
+        if name not in METRICS:
+            raise ValueError(f"metrics must be among {', '.join(METRICS)}. Received: {name!r}")
+        if name in _AMORTISED and not isinstance(model, AmortisedModel):
+            raise ValueError(
+                f"{name} needs a model with an encoder: ais bounds log p(x) of the others. "
+                f"Received: {name} of {type(model).__name__}"
+            )
+        if name == "auprc" and held_out is None:
+            raise ValueError(
+                "auprc needs a model that was trained without a class: tfzoo train ... --held-out LABEL. "
+                "Received: one trained on all"
+            )
     progress = progress or (lambda name, steps: lambda: None)
     session = _Session(
-        model, dataset, dataset_name, value_range, num_samples, num_generated, annealing, random.as_seed(seed), progress
+        model,
+        dataset,
+        dataset_name,
+        value_range,
+        num_samples,
+        num_generated,
+        annealing,
+        held_out,
+        num_runs,
+        random.as_seed(seed),
+        progress,
     )
     return {name: getattr(session, name)() for name in names}
 
@@ -96,13 +129,15 @@ class _Session:
 
     def __init__(
         self,
-        model: AmortisedModel,
+        model: LatentVariableModel,
         dataset: tf.data.Dataset,
         dataset_name: str,
         value_range: tuple[float, float],
         num_samples: int,
         num_generated: int | None,
         annealing: Annealing,
+        held_out: int | None,
+        num_runs: int,
         seed: Tensor,
         progress: Callable[[str, int], Callable[[], None]],
     ) -> None:
@@ -112,6 +147,8 @@ class _Session:
         self.value_range = value_range
         self.num_samples = num_samples
         self.annealing = annealing
+        self.held_out = held_out
+        self.num_runs = num_runs
         self.seed = seed
         self.progress = progress
         self.indices = np.concatenate([np.asarray(batch["index"]) for batch in dataset])
@@ -121,28 +158,36 @@ class _Session:
     def _map(self, name: str, function: Callable[[Tensor, Tensor], Any]) -> list[np.ndarray]:
         """Applies `function` (images, seed) to all batches, and joins each of its results."""
         compiled = tf.function(function, autograph=False, reduce_retracing=True)
-        step = self.progress(name, len(self.dataset))
+        return self._apply(compiled, self.seed, self.progress(name, len(self.dataset)))
+
+    def _apply(self, compiled: Callable, seed: Tensor, step: Callable[[], None]) -> list[np.ndarray]:
         results = []
         for i, batch in enumerate(self.dataset):
-            results.append([np.asarray(value) for value in compiled(batch["image"], random.fold_in(self.seed, i))])
+            results.append([np.asarray(value) for value in compiled(batch["image"], random.fold_in(seed, i))])
             step()
         return [np.concatenate(column) for column in zip(*results, strict=True)]
+
+    def _labels(self) -> np.ndarray:
+        return np.concatenate([np.asarray(batch["label"]) for batch in self.dataset])
 
     def _summary(self, values: np.ndarray) -> dict[str, Any]:
         """Returns what stands beside the mean of one value an image."""
         return {**_error(values), "per_image": (self.indices, values)}
 
     def elbo(self) -> dict[str, Any]:
-        (values,) = self._map("elbo", lambda x, seed: (self.model.elbo(x, 1, seed),))
+        model = cast(AmortisedModel, self.model)
+        (values,) = self._map("elbo", lambda x, seed: (model.elbo(x, 1, seed),))
         return {
             "elbo": _mean(values),
             **self._summary(values),
-            "estimator": f"{self.model.estimator}, 1 sample an image",
+            "estimator": f"{model.estimator}, 1 sample an image",
         }
 
     def nll(self) -> dict[str, Any]:
+        model = cast(AmortisedModel, self.model)
+
         def estimate(x: Tensor, seed: Tensor) -> importance.Estimate:
-            return self.model.estimate_log_prob(x, self.num_samples, seed, chunk_size=min(_CHUNK, self.num_samples))
+            return model.estimate_log_prob(x, self.num_samples, seed, chunk_size=min(_CHUNK, self.num_samples))
 
         values, errors, effective = self._map("nll", estimate)
         return {
@@ -154,7 +199,7 @@ class _Session:
             else None,
             "median_effective_sample_size": float(np.median(effective)),
             "num_samples": self.num_samples,
-            "estimator": f"importance sampling from {self.model.proposal_name}, {self.num_samples} samples an image",
+            "estimator": f"importance sampling from {model.proposal_name}, {self.num_samples} samples an image",
         }
 
     def mse(self) -> dict[str, Any]:
@@ -168,8 +213,12 @@ class _Session:
             "mse": _mean(values),
             **self._summary(values),
             "range": [low, high],
-            "estimator": "per pixel, one code an image",
+            "estimator": f"per pixel, {self._code()}",
         }
+
+    def _code(self) -> str:
+        inference = getattr(self.model, "inference", None)  # of models that infer by a chain
+        return "one code an image" + (f" by {inference}" if inference else "")
 
     def _unit(self, images: Tensor) -> np.ndarray:
         low, high = self.value_range
@@ -207,13 +256,46 @@ class _Session:
 
     def f1(self) -> dict[str, Any]:
         (codes,) = self._map("f1", lambda x, seed: (self.model.encode(x, seed),))
-        labels = np.concatenate([np.asarray(batch["label"]) for batch in self.dataset])
+        labels = self._labels()
         half = len(codes) // 2
         result = tfzoo_metrics.latent_classification(codes[:half], labels[:half], codes[half:], labels[half:])
         return {
             "f1": float(result.macro_f1),
             "estimator": f"MLP on {half} codes, tested on {len(codes) - half}",
         }
+
+    def auprc(self) -> dict[str, Any]:
+        anomalous = (self._labels() == self.held_out).astype(np.int32)
+        compiled = tf.function(
+            lambda x, seed: (self.model.anomaly_score(x, seed),), autograph=False, reduce_retracing=True
+        )
+        seeds = [random.fold_in(self.seed, 20_000 + run) for run in range(self.num_runs)]
+        images = next(iter(self.dataset))["image"]
+        first, second = (np.asarray(compiled(images, random.fold_in(seed, 0))[0]) for seed in (*seeds, self.seed)[:2])
+        without_noise = np.array_equal(first, second)
+        seeds = seeds[:1] if without_noise else seeds
+        step = self.progress("auprc", len(seeds) * len(self.dataset))
+        scores = np.concatenate([self._apply(compiled, seed, step) for seed in seeds])  # [runs, N]
+        results = [tfzoo_metrics.auprc(anomalous, run) for run in scores]
+        values, base_rate, floor = [result.auprc for result in results], results[0].base_rate, results[0].floor
+        deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        runs = "1 run" if len(values) == 1 else f"{len(values)} runs, deviation {deviation:.2g}"
+        runs += ", without noise" if without_noise else ""
+        return {
+            "auprc": float(np.mean(values)),
+            "deviation": deviation,
+            "standard_error": tfzoo_metrics.auprc_standard_error(anomalous, scores),
+            "base_rate": base_rate,
+            "floor": floor,
+            "runs": values,
+            "held_out": self.held_out,
+            "num_images": self.num_images,
+            "estimator": f"-log p(x, z), {self._code()}; label {self.held_out} held out, {self.num_images} images, "
+            f"{runs}; base rate {base_rate:.3f}, floor {floor:.3f}",
+        }
+
+    def _start(self, x: Tensor) -> Any:
+        return self.model.base_posterior(x) if isinstance(self.model, AmortisedModel) else self.model.prior()
 
     def ais(self) -> dict[str, Any]:
         settings = self.annealing
@@ -228,7 +310,7 @@ class _Session:
         def bounds(x: Tensor, posterior_sample: Tensor | None, seed: Tensor) -> annealed.Bounds:
             result = annealed.log_prob_bounds(
                 lambda z: self.model.log_joint(x, z),
-                self.model.base_posterior(x),
+                self._start(x),
                 posterior_sample=posterior_sample,
                 num_steps=settings.num_steps,
                 num_chains=settings.num_chains,
@@ -238,6 +320,7 @@ class _Session:
             return result
 
         real, both = bounds(images, None, real_seed), bounds(simulated, z, simulated_seed)
+        start = "q(z|x)" if isinstance(self.model, AmortisedModel) else "the prior"
         lower, gap = np.asarray(real.lower), np.asarray(both.upper - both.lower)
         return {
             "ais": -_mean(lower),
@@ -245,7 +328,7 @@ class _Session:
             "bdmc_gap": _mean(gap),
             "bdmc_gap_standard_error": _error(gap)["standard_error"],
             "acceptance": _mean(np.asarray(real.acceptance)),
-            "estimator": f"annealed importance sampling with HMC from q(z|x), {settings.num_steps} steps, "
+            "estimator": f"annealed importance sampling with HMC from {start}, {settings.num_steps} steps, "
             f"{settings.num_chains} chains an image; upper minus lower bound on simulated images {_mean(gap):.2g} nats",
         }
 
@@ -263,10 +346,16 @@ def _error(values: np.ndarray) -> dict[str, Any]:
     return result | ({"num_diverged_images": len(values) - len(finite)} if len(finite) < len(values) else {})
 
 
-def subset(dataset: tf.data.Dataset, count: int, *, batch_size: int) -> tf.data.Dataset:
+def subset(dataset: tf.data.Dataset, count: int, *, batch_size: int, held_out: int | None = None) -> tf.data.Dataset:
     """Returns `count` images of a data set, chosen at random, but always the same ones: in the data set's order.
 
     MNIST's first test images are cleaner than its last, so the first ones of a split are no sample of it.
+
+    Args:
+      dataset: batches of {"image", "label", "index"}.
+      count: how many.
+      batch_size: of the result.
+      held_out: a label that has the same share among the chosen images as among all.
 
     Raises:
       ValueError: if there are fewer.
@@ -274,8 +363,15 @@ def subset(dataset: tf.data.Dataset, count: int, *, batch_size: int) -> tf.data.
     indices = np.concatenate([np.asarray(batch["index"]) for batch in dataset])
     if count > len(indices):
         raise ValueError(f"images must be at most {len(indices)}, the size of the split. Received: {count}")
+    kinds = [indices]
+    if held_out is not None:
+        is_held_out = np.concatenate([np.asarray(batch["label"]) for batch in dataset]) == held_out
+        kinds = [indices[is_held_out], indices[~is_held_out]]
+    first = round(count * len(kinds[0]) / len(indices))
     chosen = np.zeros(indices.max() + 1, bool)
-    chosen[np.random.default_rng(0).choice(indices, count, replace=False)] = True
+    noise = np.random.default_rng(0)
+    for kind, number in zip(kinds, (first, count - first), strict=False):
+        chosen[noise.choice(kind, number, replace=False)] = True
     chosen = tf.constant(chosen)
     kept = dataset.unbatch().filter(lambda element: chosen[element["index"]]).batch(batch_size)
     return kept.apply(tf.data.experimental.assert_cardinality(-(-count // batch_size)))

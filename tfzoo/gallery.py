@@ -1,13 +1,17 @@
 """Pictures of a run's model: each function writes one PNG grid."""
 
 import pathlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import matplotlib
 import numpy as np
 import tensorflow as tf
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tfzoo import pictures, runs
+from tfzoo.callbacks import Snapshot
 from tfzoo.models.base import LatentVariableModel
 from tfzoo.posterior_grid import Comparison
 from tfzoo.types import Tensor, TensorLike
@@ -16,6 +20,7 @@ __all__ = [
     "some_images",
     "write_inpaintings",
     "write_interpolations",
+    "write_latents",
     "write_posterior",
     "write_reconstructions",
     "write_samples",
@@ -134,6 +139,79 @@ def write_posterior(config: runs.RunConfig, path: pathlib.Path, image: TensorLik
         approximate.set_title(f"q(z|x), ELBO {gap:.2f} nats below")
     for axes in (true, approximate):
         axes.set(xlabel="z_1", ylabel="z_2", xlim=first[[0, -1]], ylim=second[[0, -1]])
+    _save_figure(path, figure)
+
+
+def write_latents(
+    model: LatentVariableModel,
+    path: pathlib.Path,
+    snapshots: Sequence[Snapshot],
+    *,
+    costs: Mapping[int, float] | None = None,
+    seed: int = 0,
+) -> None:
+    """Shows two-dimensional codes over the epochs, coloured by label, and as many samples of the prior, all alike.
+
+    Two lines enclose 50 % and 95 % of the prior, where it is densest.
+
+    Args:
+      model: with latent_dim = 2, for its prior.
+      path: of the PNG.
+      snapshots: a panel each.
+      costs: epoch -> transport cost from its codes to the prior.
+      seed: of the prior's samples.
+    """
+    columns = min(4, len(snapshots) + 1)
+    rows = -(-(len(snapshots) + 1) // columns)
+    figure = Figure(figsize=(2.9 * columns, 3.2 * rows + 0.6), layout="constrained")
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    everything = np.abs(np.concatenate([snapshot.positions for snapshot in snapshots]))
+    reach = max(3.5, 1.05 * float(np.quantile(everything, 0.998)))
+    labels = np.unique(np.concatenate([snapshot.labels for snapshot in snapshots]))
+    colours = dict(zip(labels.tolist(), matplotlib.color_sequences["tab10"] * len(labels), strict=False))
+    size = float(np.clip(6000 / len(snapshots[0].labels), 0.5, 8.0))
+
+    for axes, snapshot in zip(panels.flat, snapshots, strict=False):
+        order = np.random.default_rng(seed).permutation(len(snapshot.labels))  # no label lies over the others
+        shown = [colours[label] for label in snapshot.labels[order].tolist()]
+        axes.scatter(*snapshot.positions[order].T, s=size, c=shown, linewidths=0, alpha=0.7, rasterized=True)
+        cost = (costs or {}).get(snapshot.epoch)
+        axes.set_title(f"epoch {snapshot.epoch}" + (f", cost {cost:.3g}" if cost is not None else ""))
+    last = panels.flat[len(snapshots)]
+    samples = np.asarray(model.prior().sample(len(snapshots[0].labels), seed=[seed, 1]))
+    last.scatter(*samples.T, s=size, c="0.45", linewidths=0, alpha=0.7, rasterized=True)
+    last.set_title("prior")
+    for i, axes in enumerate(panels.flat):
+        axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
+        axes.locator_params(nbins=5)
+        if i > len(snapshots):
+            axes.set_visible(False)
+        else:
+            _draw_mass(axes, model, reach)
+        if i % columns == 0:
+            axes.set_ylabel("z_2")
+        if i + columns > len(snapshots):  # nothing is below
+            axes.set_xlabel("z_1")
+            axes.xaxis.set_tick_params(labelbottom=True)
+    for label, colour in colours.items():
+        panels[0, 0].scatter([], [], s=30, color=colour, label="no label" if label < 0 else f"label {label}")
+    for share, style in ((50, "solid"), (95, "dashed")):
+        panels[0, 0].plot([], [], color="black", linestyle=style, linewidth=1.0, label=f"{share} % of the prior")
+    figure.legend(loc="outside lower center", ncols=6, frameon=False)
+    _save_figure(path, figure)
+
+
+def _draw_mass(axes: Axes, model: LatentVariableModel, reach: float) -> None:
+    """Draws the borders of the densest regions with half and 95 % of the prior's mass, solid and dashed."""
+    prior = model.prior()
+    levels = np.quantile(prior.log_prob(prior.sample(50_000, seed=[0, 0])), [0.05, 0.5])
+    axis = np.linspace(-reach, reach, 201, dtype=np.float32)
+    points = np.stack(np.meshgrid(axis, axis), axis=-1)
+    log_prob = np.asarray(prior.log_prob(tf.cast(points, prior.dtype)))
+    axes.contour(axis, axis, log_prob, levels, colors="black", linestyles=["dashed", "solid"], linewidths=1.0)
+
+
+def _save_figure(path: pathlib.Path, figure: Figure) -> None:
     beside = path.with_name(f".{path.name}.new")
     figure.savefig(beside, format="png", dpi=100)
     beside.replace(path)

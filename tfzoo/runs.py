@@ -1,10 +1,11 @@
 """Run folders: one training, from its configuration to its pictures; killed and resumed without harm.
 
 config.json           what was asked for, and on what it ran; enough to repeat it
-model.keras           the best epoch so far on the validation split
+model.keras           the best epoch so far on the validation split, or the last one (`selects_on_validation`)
 history.csv           a row for each epoch
 backup/               the last epoch's weights and optimiser state, from which a killed run goes on
 logs/                 TensorBoard: losses, grids of samples and reconstructions
+latents/              of persistent chains in two dimensions: all codes after some of the epochs
 samples.png, reconstructions.png, metrics.json, per_image/    what the other verbs of the command line add
 """
 
@@ -21,12 +22,20 @@ import numpy as np
 import tensorflow as tf
 
 from tfzoo import data, registry
-from tfzoo.callbacks import ImageGrids, ResumableHistory, SafeBackup, read_history
+from tfzoo.callbacks import (
+    ImageGrids,
+    LatentSnapshots,
+    ResumableHistory,
+    SafeBackup,
+    read_history,
+    spread_epochs,
+)
 from tfzoo.models.base import LatentVariableModel
 from tfzoo.presets import PRESETS
 from tfzoo.version import __version__
 
 __all__ = [
+    "LATENTS",
     "RunConfig",
     "add_metrics",
     "check_comparable",
@@ -37,6 +46,7 @@ __all__ = [
     "write_per_image",
 ]
 
+LATENTS = "latents"  # folder of snapshots in a run
 
 # Data options on which the shape of an example depends.
 _SHAPING = ("image_size", "spacing", "volume_shape")
@@ -118,6 +128,16 @@ class RunConfig:
         """The range of the images: what pictures show as black and white."""
         low, high = self.data_options.get("value_range", (0.0, 1.0))
         return float(low), float(high)
+
+    @property
+    def held_out(self) -> int | None:
+        """The label that training has not seen, None where it has seen all."""
+        return self.data_options.get("held_out")
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether there is a validation split."""
+        return self.held_out is None and "validation" in self.data_info().num_examples
 
     def data_info(self) -> data.DatasetInfo:
         """The facts of the data set, as the options make them."""
@@ -210,8 +230,7 @@ def train(
     # All that can be wrong with the request goes wrong here, before anything is written.
     keras.utils.set_random_seed(config.seed)
     training = load_split(config, "train")
-    has_validation = "validation" in config.data_info().num_examples
-    validation = load_split(config, "validation") if has_validation else None
+    validation = load_split(config, "validation") if config.has_validation else None
     model = config.create_model()
     if new and config.initial_weights is not None:
         model.adopt_weights(_initial_model(config.initial_weights))
@@ -222,7 +241,7 @@ def train(
     except OSError as error:
         raise ValueError(f"the run's folder must be writable ({error.strerror}). Received: {folder}") from None
 
-    monitor = "val_loss" if has_validation else "loss"
+    monitor = "val_loss" if validation else "loss"
     past = [] if new else [float(row[monitor]) for row in read_history(folder / "history.csv") if row.get(monitor)]
     model.fit(
         training,
@@ -235,7 +254,7 @@ def train(
                 folder / "model.keras",
                 monitor=monitor,
                 mode="min",
-                save_best_only=True,
+                save_best_only=model.selects_on_validation,
                 initial_value_threshold=min(past, default=None),
             ),
             keras.callbacks.TensorBoard(folder / "logs", write_graph=False),
@@ -243,10 +262,22 @@ def train(
                 folder / "logs" / "images", shown, every=max(1, config.epochs // 20), value_range=config.value_range
             ),
             SafeBackup(folder / "backup"),
+            *_latent_snapshots(folder / LATENTS, config, model),
             *callbacks,
         ],
     )
     return model
+
+
+def _latent_snapshots(
+    folder: pathlib.Path, config: RunConfig, model: LatentVariableModel
+) -> list[keras.callbacks.Callback]:
+    """Returns what keeps codes that can be drawn, where a model has such."""
+    if getattr(model, "chains", None) is None or model.latent_dim != 2:
+        return []
+    # Where codes are corrected, those epochs at whose end they are.
+    epochs = spread_epochs(config.epochs, every=getattr(model, "correction_interval", 1))
+    return [LatentSnapshots(folder, load_split(config, "train", shuffle=False), epochs)]
 
 
 def _initial_model(source: str) -> LatentVariableModel:

@@ -29,6 +29,27 @@ def test_random_scores_reach_the_base_rate(base_rate):
     assert abs(np.mean(areas) - metrics.auprc(labels, labels + 0.0).base_rate) < 4.0 * standard_error
 
 
+def test_the_standard_error_is_the_deviation_over_data_sets():
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], [200, 100])
+    scores = labels + rng.normal(size=(200, 300))  # of 200 data sets
+    deviation = np.std([metrics.auprc(labels, row).auprc for row in scores], ddof=1)
+    errors = [metrics.auprc_standard_error(labels, row) for row in scores[:10]]
+    # A deviation from n draws is uncertain by 1 / sqrt(2 n) of itself; the bootstrap of one data set, by the data's.
+    np.testing.assert_allclose(np.mean(errors), deviation, rtol=0.2)
+
+
+def test_the_standard_error_of_a_mean_over_equal_runs_is_that_of_one():
+    rng = np.random.default_rng(1)
+    labels = np.repeat([1, 0], [20, 30])
+    scores = labels + rng.normal(size=50)
+    one = metrics.auprc_standard_error(labels, scores, num_resamples=10)
+    assert metrics.auprc_standard_error(labels, np.stack([scores] * 3), num_resamples=10) == pytest.approx(one)
+    assert one > 0
+    with pytest.raises(ValueError, match="must have normal and anomalous examples"):
+        metrics.auprc_standard_error(np.ones(50, int), scores)
+
+
 @pytest.mark.parametrize(("base_rate", "floor"), [(0.388, 0.225), (0.351, 0.200), (0.331, 0.188), (0.368, 0.212)])
 def test_the_worst_ordering_reaches_the_floor(base_rate, floor):
     labels = np.repeat([0, 1], [round(20_000 * (1 - base_rate)), round(20_000 * base_rate)])

@@ -1,4 +1,4 @@
-"""The verbs that write pictures: `sample`, `reconstruct`, `interpolate`, `inpaint`, `posterior`."""
+"""The verbs that write pictures: `sample`, `reconstruct`, `interpolate`, `inpaint`, `posterior`, `latents`."""
 
 import os
 import pathlib
@@ -6,6 +6,7 @@ import pathlib
 import click
 
 from tfzoo import gallery, posterior_grid, runs
+from tfzoo.callbacks import read_history, read_snapshots
 from tfzoo.cli.group import RUN, SEED, say, verb
 
 _OUT = click.option("--out", type=click.Path(path_type=pathlib.Path), help="PNG to write [default: in the run folder].")
@@ -108,3 +109,27 @@ def _posterior(
     found = posterior_grid.compare(model, image, num_points=points, num_samples=samples, seed=seed)
     gallery.write_posterior(config, path, image, found)
     say("posterior", path)
+
+
+@verb("latents", "tfzoo latents runs/short_run_ot_digits")
+@RUN
+@_OUT
+@SEED
+def _latents(run: pathlib.Path, out: pathlib.Path | None, seed: int) -> None:
+    """Show how the codes of the training images come to lie over the epochs, for persistent chains of two latents.
+
+    A panel for each epoch that training has kept, before the correction at its end, and one with samples of the prior;
+    lines enclose 50 % and 95 % of the prior. The cost is the mean squared distance that the correction found.
+    """
+    path = _picture_path(run, out, "latents")
+    _, model = runs.load(run)
+    snapshots = read_snapshots(run / runs.LATENTS)
+    if not snapshots:
+        raise ValueError(
+            "the run must have kept its codes, as models with persistent chains and latent_dim=2 do. "
+            f"Received: {run}, {type(model).__name__} with latent_dim={model.latent_dim}"
+        )
+    history = read_history(run / "history.csv")
+    costs = {int(row["epoch"]): float(row["transport_cost"]) for row in history if row.get("transport_cost")}
+    gallery.write_latents(model, path, snapshots, costs=costs, seed=seed)
+    say("latents", path)

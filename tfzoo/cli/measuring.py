@@ -15,27 +15,30 @@ __all__ = ["measure"]
 
 @verb("evaluate", "tfzoo evaluate runs/vae_mnist --metrics elbo,nll,mse --samples 1000")
 @RUN
-@click.option("--metrics", default="elbo,nll,mse", show_default=True, help=f"Of {', '.join(evaluation.METRICS)}.")
+@click.option("--metrics", help=f"Of {', '.join(evaluation.METRICS)} [default: elbo,nll,mse; mse without an encoder].")
 @click.option("--samples", default=1000, show_default=True, type=click.IntRange(1), help="Importance samples an image.")
 @click.option("--generated", type=click.IntRange(2), help="Generated images [default: as many as the split has].")
 @click.option("--ais-images", default=20, show_default=True, type=click.IntRange(1), help="Images for the metric ais.")
 @click.option("--ais-steps", default=200, show_default=True, type=click.IntRange(1), help="Its temperatures.")
 @click.option("--ais-chains", default=8, show_default=True, type=click.IntRange(1), help="Its chains an image.")
+@click.option("--held-out", type=click.IntRange(0), help="Label of the anomalies of auprc [default: the run's].")
+@click.option("--runs", "num_runs", default=10, show_default=True, type=click.IntRange(1), help="Test runs of auprc.")
 @click.option("--split", default="test", show_default=True, type=click.Choice(["train", "validation", "test", "all"]))
 @click.option("--images", type=click.IntRange(1), help="Only so many, chosen at random: the same ones for every run.")
 @click.option("--batch-size", default=100, show_default=True, type=click.IntRange(1))
 @SEED
 def _evaluate(
-    run: pathlib.Path, metrics: str, ais_images: int, ais_steps: int, ais_chains: int, **options: Any
+    run: pathlib.Path, metrics: str | None, ais_images: int, ais_steps: int, ais_chains: int, **options: Any
 ) -> None:
     """Measure a run's model; writes metrics.json beside it."""
     annealing = evaluation.Annealing(ais_images, ais_steps, ais_chains)
-    measure(run, [name.strip() for name in metrics.split(",") if name.strip()], annealing=annealing, **options)
+    names = None if metrics is None else [name.strip() for name in metrics.split(",") if name.strip()]
+    measure(run, names, annealing=annealing, **options)
 
 
 def measure(
     run: pathlib.Path,
-    metrics: list[str],
+    metrics: list[str] | None = None,
     *,
     samples: int = 1000,
     generated: int | None = None,
@@ -43,23 +46,30 @@ def measure(
     images: int | None = None,
     batch_size: int = 100,
     annealing: evaluation.Annealing | None = None,
+    held_out: int | None = None,
+    num_runs: int = 10,
     seed: int = 0,
 ) -> None:
     """Measures a run's model on a split, prints a table, and adds to the run's metrics."""
     config, model = runs.load(run)
+    if held_out not in (None, config.held_out):
+        own = "none" if config.held_out is None else config.held_out
+        raise ValueError(f"--held-out must be the label that the run was trained without, {own}. Received: {held_out}")
     dataset = runs.load_split(config, split, batch_size=batch_size, shuffle=False)
     if images:
-        dataset = evaluation.subset(dataset, images, batch_size=batch_size)
+        dataset = evaluation.subset(dataset, images, batch_size=batch_size, held_out=config.held_out)
     with bars() as progress:
         results = evaluation.evaluate(
             model,
             dataset,
-            metrics,
+            evaluation.default_metrics(model) if metrics is None else metrics,
             dataset_name=config.dataset,
             value_range=config.value_range,
             num_samples=samples,
             num_generated=generated,
             annealing=annealing or evaluation.Annealing(),
+            held_out=config.held_out,
+            num_runs=num_runs,
             seed=seed,
             progress=progress,
         )

@@ -24,6 +24,13 @@ def _parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
     return values
 
 
+def _parse_classes(context: click.Context, parameter: click.Parameter, value: str | None) -> list[int] | None:
+    try:
+        return None if value is None else [int(label) for label in value.split(",")]
+    except ValueError:
+        raise click.BadParameter(f"--classes takes labels, such as 0,1. Received: {value!r}") from None
+
+
 @verb("train", "tfzoo train vae_mnist --epochs 50    or    tfzoo train vae --data fashion_mnist --set latent_dim=32")
 @click.argument("name", metavar="PRESET|MODEL", required=False)
 @click.option("--data", "dataset", help="Name of a data set, folder or .npz; a preset has its own.")
@@ -34,6 +41,8 @@ def _parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
 @click.option("--batch-size", type=click.IntRange(1), help="Examples a step, over all replicas.")
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True))
 @click.option("--optimizer", help="A class of keras.optimizers, such as Adamax.")
+@click.option("--held-out", type=click.IntRange(0), help="Label that is not trained on, to be found as an anomaly.")
+@click.option("--classes", metavar="LABELS", callback=_parse_classes, help="Only these labels, such as 0,1.")
 @click.option("--binarize", type=click.Choice(["dynamic", "static", "none"]), help="How grey values become 0 and 1.")
 @click.option("--image-size", type=click.IntRange(1), help="Resize images to squares.")
 @click.option("--spacing", type=click.FloatRange(0, min_open=True), help="Resample scans to so many millimetres.")
@@ -54,6 +63,8 @@ def _train(
     out: pathlib.Path | None,
     resume: pathlib.Path | None,
     epochs: int | None,
+    held_out: int | None,
+    classes: list[int] | None,
     binarize: str | None,
     image_size: int | None,
     spacing: float | None,
@@ -66,8 +77,9 @@ def _train(
 ) -> None:
     """Train a preset, or a model on a data set, into a run folder.
 
-    The folder gets model.keras (the best epoch on the validation split), config.json, history.csv, TensorBoard logs,
-    samples.png and reconstructions.png. A run that was killed goes on with --resume and loses one epoch at most.
+    The folder gets model.keras (the best epoch on the validation split; the last one of models that infer by a Markov
+    chain), config.json, history.csv, TensorBoard logs, samples.png and reconstructions.png. A run that was killed goes
+    on with --resume and loses one epoch at most.
     """
     if resume is not None:
         if name is not None:
@@ -83,6 +95,10 @@ def _train(
             data_options["binarize"] = None if binarize == "none" else binarize
         if value_range:
             data_options["value_range"] = [float(end) for end in value_range.split(",")]
+        if held_out is not None:
+            data_options["held_out"] = held_out
+        if classes is not None:
+            data_options["classes"] = classes
         if data_dir:
             data_options["data_dir"] = str(data_dir)
         config = runs.RunConfig.of(

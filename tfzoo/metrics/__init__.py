@@ -4,7 +4,7 @@ Each is a pure function (arrays in, numbers out) and a ``keras.metrics.Metric`` 
 keras.applications are imported only when used.
 """
 
-from tfzoo.metrics.auprc import AUPRC, AUPRCResult, auprc, auprc_floor
+from tfzoo.metrics.auprc import AUPRC, AUPRCResult, auprc, auprc_floor, auprc_standard_error
 from tfzoo.metrics.feature_networks import classifier, inception_v3
 from tfzoo.metrics.fid import (
     FeatureStatistics,
@@ -35,6 +35,7 @@ __all__ = [
     "MeanSquaredError",
     "auprc",
     "auprc_floor",
+    "auprc_standard_error",
     "classifier",
     "convert_mse",
     "feature_statistics",

@@ -28,7 +28,7 @@ from tfzoo.metrics.kept_examples import KeptExamples
 from tfzoo.metrics.validation import as_array, as_label_batch, as_labels, as_row_batch, refuse_weights
 from tfzoo.types import Tensor, TensorLike
 
-__all__ = ["AUPRC", "AUPRCResult", "auprc", "auprc_floor"]
+__all__ = ["AUPRC", "AUPRCResult", "auprc", "auprc_floor", "auprc_standard_error"]
 
 
 class AUPRCResult(NamedTuple):
@@ -70,6 +70,31 @@ def auprc(labels: TensorLike, scores: TensorLike) -> AUPRCResult:
     precision, recall, _ = precision_recall_curve(labels, scores)
     base_rate = float(labels.mean())
     return AUPRCResult(float(auc(recall, precision)), base_rate, auprc_floor(base_rate))
+
+
+def auprc_standard_error(labels: TensorLike, scores: TensorLike, *, num_resamples: int = 100) -> float:
+    """Returns the standard error of an area by the bootstrap, that is, by drawing the examples anew.
+
+    Normal and anomalous examples are drawn apart: the base rate belongs to the protocol.
+
+    Args:
+      labels: ``[N]``, 1 = anomaly, 0 = normal.
+      scores: ``[N]``, or ``[R, N]`` of R runs, whose mean area it then is the error of.
+      num_resamples: how often.
+
+    Raises:
+      ValueError: as `auprc`.
+    """
+    rows = np.atleast_2d(np.asarray(scores))
+    for run in rows:
+        auprc(labels, run)  # complains
+    labels = np.asarray(labels)
+    noise = np.random.default_rng(0)
+    areas = []
+    for _ in range(num_resamples):
+        drawn = np.concatenate([noise.choice(kind, len(kind)) for kind in map(np.flatnonzero, (labels, 1 - labels))])
+        areas.append(np.mean([auprc(labels[drawn], run[drawn]).auprc for run in rows]))
+    return float(np.std(areas, ddof=1))
 
 
 def _check_binary(labels: np.ndarray) -> None:
