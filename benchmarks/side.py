@@ -88,6 +88,10 @@ class _Server:
         """Seconds of one epoch."""
         return next(self._fit)
 
+    def drift(self, *args: Any) -> dict:
+        """What bfloat16 changes, where the module knows."""
+        return self._module.drift_of_bfloat16(*args)
+
     def cpu(self) -> float:
         """Seconds of processor time that this process has used."""
         return time.process_time()
