@@ -89,10 +89,10 @@ def step(
         wrong shape, or noise without a seed.
     """
     s = as_step_sizes(step_size, state.position)
-    noise = None
-    if temperature is not None:
-        noise = _noise(state.position, _as_noise_seed(seed), 1)[0]
-    return _step(state, log_prob_fn, s, _amplitude(temperature, state.position), noise)[0]._replace(trace=None)
+    amplitude, noise = _amplitude(temperature, state.position), None
+    if amplitude is not None:
+        noise = s * amplitude * _noise(state.position, _as_noise_seed(seed), 1)[0]
+    return _step(state, log_prob_fn, 0.5 * tf.square(s), noise)[0]
 
 
 def integrate(
@@ -175,13 +175,13 @@ def _noise(position: Tensor, seed: Tensor, num_steps: int) -> Tensor:
 
 
 def _step(
-    state: State, log_prob_fn: Callable[[Tensor], Tensor], s: Tensor, amplitude: Tensor | None, noise: Tensor | None
+    state: State, log_prob_fn: Callable[[Tensor], Tensor], rate: Tensor, noise: Tensor | None
 ) -> tuple[State, Tensor]:
     """Returns the next state, and the log density of the one before."""
     value, gradient = value_and_gradient(log_prob_fn, state.position)
-    position = state.position + 0.5 * tf.square(s) * gradient
+    position = state.position + rate * gradient
     if noise is not None:
-        position += s * amplitude * noise
+        position += noise
     going = state.is_finite & tf.math.is_finite(value) & within_reach(position)
     return State(tf.where(going[..., tf.newaxis], position, state.position), going), value
 
@@ -198,6 +198,8 @@ def _integrate(
     shape = state.position.shape[:-1]
     values = tf.TensorArray(state.position.dtype, size=num_steps if trace else 0, element_shape=shape)
     carried = (state.position, state.is_finite, values)
+    rates = 0.5 * tf.square(steps)
+    deviations = None if amplitude is None else steps * amplitude
 
     def block(carried: Any, first: Tensor | int, number: Tensor | int, size: int) -> Any:
         """Takes `size` steps, from the one numbered `first` on."""
@@ -206,10 +208,8 @@ def _integrate(
 
         def body(k: Tensor, carried: Any) -> Any:
             position, is_finite, values = carried
-            s = step_size_at(steps, first + k)
-            state, value = _step(
-                State(position, is_finite), log_prob_fn, s, amplitude, None if noise is None else noise[k]
-            )
+            added = None if noise is None else step_size_at(deviations, first + k) * noise[k]
+            state, value = _step(State(position, is_finite), log_prob_fn, step_size_at(rates, first + k), added)
             return state.position, state.is_finite, values.write(first + k, value) if trace else values
 
         return repeat(body, carried, size)
