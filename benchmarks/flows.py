@@ -4,8 +4,8 @@
 
 Method and networks as in `training_step.py`; D = 64, batch 100. Four questions:
 
-- a training step of our IAF VAE against pythae's, whose flow has no context: ours without one too, and with one of 64
-  numbers, which pythae's has not; two networks of three hidden layers of 128 in each;
+- a training step of our IAF VAE against pythae's, whose flow has no context: ours without one too, and with one of 16
+  and of 64 numbers (the default), which pythae's has not; two networks of three hidden layers of 128 in each;
 - the log density of our MAF against TFP's, one network of two hidden layers of 128, no context;
 - each flow with its log-determinant, for a context of 64 numbers, against one pass of an encoder (mlp, small, and the
   HVAE's convolutions);
@@ -31,7 +31,8 @@ ENCODERS = ("mlp", "small", "hvae")
 # Label -> (step of the side, model or flow, network, steps a round).
 OURS = {
     **{f"iaf_vae {network}": ("tfzoo", "iaf_vae", network, 5) for network in ("mlp", "small")},
-    **{f"iaf_vae {network}, context": ("tfzoo", "iaf_vae_context", network, 5) for network in ("mlp", "small")},
+    **{f"iaf_vae {network}, context 64": ("tfzoo", "iaf_vae_context", network, 5) for network in ("mlp", "small")},
+    **{f"iaf_vae {network}, context 16": ("tfzoo", "iaf_vae_context_16", network, 5) for network in ("mlp", "small")},
     "our maf": ("our maf", "maf", "none", 50),
     "tfp maf": ("tfp maf", "maf", "none", 50),
     **{flow: ("sample", flow, "none", 20) for flow in FLOWS},
@@ -41,8 +42,11 @@ OURS = {
 PEER = {f"pythae iaf {network}": ("pythae", "iaf_vae", network, 5) for network in ("mlp", "small")}
 # Numerator, denominator, what their ratio may be at most; None where it is only told.
 QUESTIONS = [
-    *((f"iaf_vae {network}", f"pythae iaf {network}", 0.9) for network in ("mlp", "small")),
-    *((f"iaf_vae {network}, context", f"pythae iaf {network}", None) for network in ("mlp", "small")),
+    *(
+        (f"iaf_vae {network}{context}", f"pythae iaf {network}", 0.9)
+        for network in ("mlp", "small")
+        for context in ("", ", context 16", ", context 64")
+    ),
     ("our maf", "tfp maf", 1.2),
     ("pcp_map", "D gradients", 1.0),
     *((flow, f"encoder {network}", None) for flow in FLOWS for network in ENCODERS),
