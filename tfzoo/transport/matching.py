@@ -18,6 +18,7 @@ from scipy.optimize import linear_sum_assignment
 
 from tfzoo.transport.auction import Lists, open_market, run_rounds
 from tfzoo.transport.dense import solve_dense
+from tfzoo.transport.paths import match_by_paths
 from tfzoo.transport.problem import Problem
 from tfzoo.transport.scan import candidates, soft_maxima
 from tfzoo.transport.sparse import match_candidates, raise_prices
@@ -30,8 +31,10 @@ _DENSE = 256  # points that are matched at once
 _PART = 4  # one of so many points is in the coarse problem
 _EPSILON = 0.3  # of the mean difference between a row's best and second best target
 _LEFT = 0.02  # of the rows the auction leaves
+_FLAT = 8  # dimensions with long chains of rows that move up
 _MOST_LEFT = 4096  # rows that are given the rest at once
 _MAX_ROUNDS = 1000
+_FLAT_AUCTION = (0.01, 4000)  # likewise, where paths are long
 _SPREAD = 4  # the softness is the mean difference between the best and the fourth
 _RISEN = 0.1  # of the targets may be cheaper than before, once prices are shifted back
 
@@ -84,7 +87,7 @@ def match(
         return Matching(matches, prices, best[:, 0], spread, 0, 1.0, True)
     num_rounds, num_passes = 0, 0.0
     # Where points have many neighbours at nearly the same distance, more of them are needed.
-    count = 64 if problem.source.shape[1] <= 8 else 32 if prices is None else 16
+    count = 64 if problem.source.shape[1] <= _FLAT else 32 if prices is None else 24
     if prices is None:
         rows, columns = generator.permutation(n)[: n // _PART], generator.permutation(n)[: n // _PART]
         coarse = match(
@@ -125,6 +128,7 @@ class _Stall:
         self.size = len(problem.source)
         self.num_passes = 0.0
         self._count = min(count, self.size)
+        self._is_flat = problem.source.shape[1] <= _FLAT
         self.market = open_market(tf.constant(prices, tf.float32), self.size)
         self.lists = self._new_lists(tf.range(self.size))
 
@@ -146,7 +150,8 @@ class _Stall:
         """Runs the auction until few rows are left without a target."""
         best = tf.math.top_k(self._values(), 2)[0]
         epsilon = max(_EPSILON * float(tf.reduce_mean(best[:, 0] - best[:, 1])), RESOLUTION)
-        num_left, limit = int(_LEFT * self.size), _MAX_ROUNDS
+        left, most = _FLAT_AUCTION if self._is_flat else (_LEFT, _MAX_ROUNDS)
+        num_left, limit = int(left * self.size), most
         while True:
             self.market = run_rounds(self.market, self.lists, epsilon, num_left, limit)
             num_unmatched = int(self.market.num_unmatched)
@@ -155,7 +160,7 @@ class _Stall:
             if int(self.market.num_rounds) >= limit:
                 if num_unmatched <= _MOST_LEFT:
                     return
-                limit += _MAX_ROUNDS
+                limit += most
                 epsilon *= 2.0
             stale = self.market.stale
             self._renew(stale)
@@ -172,30 +177,50 @@ class _Stall:
 
     def improve(self, matches: np.ndarray, tolerance: float, max_iterations: int) -> Matching:
         """Returns the optimum over the candidates, of better and better lists."""
-        problem = self.problem
         converged = False
         for _ in range(max_iterations):
-            prices = self.market.prices.numpy().astype(np.float64)
-            matches = match_candidates(self.lists, prices, matches, self._own(matches))
-            own = self._own(matches)
-            owners = np.empty(self.size, np.int32)
-            owners[matches] = np.arange(self.size)
-            raised = raise_prices(prices, owners, matches, own, self.lists, RESOLUTION)
-            self._change_prices(raised.numpy())
-            own = tf.constant(own, tf.float32)
-            maxima = self._maxima(own, matches)
-            self._renew(tf.cast(tf.where(self.lists.bounds > maxima + RESOLUTION)[:, 0], tf.int32))
-            maxima = tf.maximum(self._maxima(own, matches), self.lists.bounds).numpy()
-            cost = float(np.mean(np.sum((problem.source - problem.target[matches]) ** 2, axis=1)))
-            prices = self.market.prices.numpy().astype(np.float64)
-            dual = float(np.mean(np.sum(problem.source**2, axis=1))) - float(np.mean(maxima, dtype=np.float64))
-            gap = cost - dual + float(np.mean(prices))
-            converged = gap <= max(tolerance * cost, 2.0 * RESOLUTION)
+            matches, own, raised = self._best_of_candidates(matches)
+            # Where prices only rise, bounds stay what they are: perhaps they are good enough.
+            shifted, self.market = self.market, self.market._replace(prices=tf.constant(raised, tf.float32))
+            maxima, converged = self._certify(matches, own, tolerance)
             if converged:
                 break
+            self.market = shifted
+            self._change_prices(raised)
+            highest = self._maxima(tf.constant(own, tf.float32), matches)
+            self._renew(tf.cast(tf.where(self.lists.bounds > highest + RESOLUTION)[:, 0], tf.int32))
+            maxima, converged = self._certify(matches, own, tolerance)
+            if converged:
+                break
+        prices = self.market.prices.numpy().astype(np.float64)
         best = tf.math.top_k(self._values(), min(_SPREAD, self._count))[0]
         spread = float(tf.reduce_mean(best[:, 0] - best[:, -1]))
         return Matching(matches, prices, maxima, spread, 0, 0.0, converged)
+
+    def _certify(self, matches: np.ndarray, own: np.ndarray, tolerance: float) -> tuple[np.ndarray, bool]:
+        """Returns upper bounds of the rows' highest values, and whether cost and dual agree."""
+        problem = self.problem
+        maxima = tf.maximum(self._maxima(tf.constant(own, tf.float32), matches), self.lists.bounds).numpy()
+        prices = self.market.prices.numpy().astype(np.float64)
+        cost = float(np.mean(np.sum((problem.source - problem.target[matches]) ** 2, axis=1)))
+        dual = float(np.mean(np.sum(problem.source**2, axis=1))) - float(np.mean(maxima, dtype=np.float64))
+        gap = cost - dual + float(np.mean(prices))
+        return maxima, gap <= max(tolerance * cost, 2.0 * RESOLUTION)
+
+    def _best_of_candidates(self, matches: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Returns the best matching of candidates, its benefits, and the lowest prices that prove it."""
+        prices = self.market.prices.numpy().astype(np.float64)
+        own = self._own(matches)
+        if self._is_flat:
+            targets = np.concatenate([self.lists.targets.numpy(), matches[:, np.newaxis]], axis=1)
+            benefits = np.concatenate([self.lists.benefits.numpy(), own[:, np.newaxis]], axis=1)
+            matches, raised = match_by_paths(targets, benefits, prices, matches, RESOLUTION)
+            return matches, self._own(matches), raised
+        matches = match_candidates(self.lists, prices, matches, own)
+        own = self._own(matches)
+        owners = np.empty(self.size, np.int32)
+        owners[matches] = np.arange(self.size)
+        return matches, own, raise_prices(prices, owners, matches, own, self.lists, RESOLUTION).numpy()
 
     def _own(self, matches: np.ndarray) -> np.ndarray:
         """Returns the benefits of the rows' targets as their lists have them, if they do, in float64."""
