@@ -129,6 +129,19 @@ def main() -> None:
             print(json.dumps(row), flush=True)
         results += rows
     pathlib.Path(args.json).write_text(json.dumps(results, indent=2) + "\n")
+    print_table(results)
+
+
+def print_table(results: list[dict]) -> None:
+    """Prints the results in Markdown."""
+    print("| n | solver | seconds | MiB | cost | matched | certified gap | above exact |")
+    print("|---|---|---|---|---|---|---|---|")
+    for row in results:
+        gap, above = (f"{row[key]:.1e}" if row.get(key) is not None else "" for key in ("gap", "above_exact"))
+        figures = (
+            f"{row['seconds']:.3g} | {row['mib']:.0f} | {row['cost']:.6g} | {row['matched']:.4f} | {gap} | {above}"
+        )
+        print(f"| {row['n']:,} | {row['solver']} | {figures} |")
 
 
 def _ask(name: str, n: int, args: argparse.Namespace) -> dict | None:
