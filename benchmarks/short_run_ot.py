@@ -2,7 +2,7 @@
 
     python benchmarks/short_run_ot.py [--quick] [--epochs N] [--seeds N] [--json FILE] [--picture FILE]
 
-Every row trains a model on the 1,437 training images (8x8, in [-1, 1], likelihood of scale 0.3) with the settings of
+Every row trains a model on the 1,297 training images (8x8, in [-1, 1], likelihood of scale 0.3) with the settings of
 `BASE`, but for what the row changes. Measured are: the mean squared distance between the codes of the training images
 and their matches among samples of the prior, before the last correction; the mean squared error of reconstructions of
 the test images, per pixel, in [-1, 1], from codes by 20 K steps without noise; the FID of as many samples as there are
