@@ -17,7 +17,7 @@ from tests.bijectors.flows import FLOWS, SETTINGS
 CONTEXT = 3
 each_flow = pytest.mark.parametrize("make", FLOWS.values(), ids=FLOWS)
 each_setting = pytest.mark.parametrize("make", [*FLOWS.values(), *SETTINGS.values()], ids=[*FLOWS, *SETTINGS])
-each_size = pytest.mark.parametrize("size", [1, 3, 8])
+each_size = pytest.mark.parametrize("size", [1, 2, 3, 8])
 
 
 def points(*shape, dtype=tf.float64, seed=1, scale=1.0):
@@ -44,7 +44,9 @@ def base(size, dtype=tf.float64):
 
 @pytest.mark.fast
 @each_setting
-@pytest.mark.parametrize(("size", "width"), [(1, CONTEXT), (3, CONTEXT), (8, CONTEXT), (1, None), (2, None)])
+@pytest.mark.parametrize(
+    ("size", "width"), [(1, CONTEXT), (2, CONTEXT), (3, CONTEXT), (8, CONTEXT), (1, None), (2, None)]
+)
 def test_log_det_is_that_of_the_jacobian(make, size, width):
     flow = shaken(make(size, "float64"), width)
     z, context = points(4, size), None if width is None else points(4, width, seed=2)

@@ -74,7 +74,7 @@ def test_fixed_samples_stay_and_fresh_ones_do_not():
 
 
 def test_corrections_bring_the_codes_closer_to_the_prior():
-    """Of a generator that is not learned; what it is worth on images, benchmarks/short_run_ot.py shows."""
+    """On a linear generator; what it is worth on images, benchmarks/short_run_ot.py shows."""
     data = examples(200)
     costs = {}
     for alpha in (0.0, 0.5):

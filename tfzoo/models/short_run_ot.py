@@ -13,8 +13,8 @@ alternating back-propagation (`tfzoo.models.abp`).
 Deviations from the paper, whose supplement with the missing settings is not public:
   - algorithm 1 infers, corrects and learns in turns, each on all images. Here batches pass: an epoch after a correction
     learns from a batch's corrected codes first and moves its chains then, the same cycle begun elsewhere; any other
-    epoch moves the chains first. (Were they always moved first, they would leave the corrected codes before anything is
-    learned from these: benchmarks/short_run_ot.py.)
+    epoch moves the chains first (test_models_short_run_ot.py). Were they always moved first, they would leave the
+    corrected codes before anything is learned from these: benchmarks/README.md has what that costs.
   - algorithm 2 as printed (Adam with beta_2 = 0.5, stopped by the 2-norm) does not converge, see `tfzoo.transport`; the
     matching is complete here, so that no code is dropped;
   - "random samples from the prior" are an input of algorithm 1, and so drawn once; `target="fresh"` draws anew.
