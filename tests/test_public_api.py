@@ -62,8 +62,8 @@ FOREIGN = {
     - {"checks", "types", "random", "math", "integrators", "geometry", "transport", "objectives"},
     "tensorflow_probability": {"random", "bijectors", "integrators", "geometry", "distributions", "objectives"}
     | {"models"},
-    "scipy": {"transport", "metrics", "math", "posterior_grid"},
-    "sklearn": {"networks", "metrics", "data"},
+    "scipy": {"transport", "metrics", "math", "geometry", "posterior_grid"},
+    "sklearn": {"networks", "geometry", "metrics", "data"},
     "nibabel": {"data"},
     "pydicom": {"data"},
     "click": {"cli", "progress", "metrics"},

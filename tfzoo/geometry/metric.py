@@ -27,11 +27,11 @@ References:
 import numpy as np
 import tensorflow as tf
 
-from tfzoo.geometry.arguments import EmbeddingFn, MetricFn, as_points, check_jitter, check_metric
-from tfzoo.math.jacobians import directional_derivative, outputs, value_and_jacobian
+from tfzoo.geometry.arguments import EmbeddingFn, MetricFn, as_points, check_functions, check_jitter, check_metric
+from tfzoo.math.jacobians import directional_derivative, value_and_jacobian
 from tfzoo.types import Tensor, TensorLike
 
-__all__ = ["christoffel", "inverse", "log_volume", "metric_vector_product", "pullback"]
+__all__ = ["christoffel", "evaluate", "inverse", "log_volume", "metric_vector_product", "pullback"]
 
 
 def pullback(embedding_fn: EmbeddingFn, z: TensorLike, *, jitter: float = 0.0) -> Tensor:
@@ -52,6 +52,21 @@ def pullback(embedding_fn: EmbeddingFn, z: TensorLike, *, jitter: float = 0.0) -
     metric = tf.add_n([tf.matmul(jacobian, jacobian, transpose_b=True) for jacobian in jacobians])
     if jitter:
         metric += jitter * tf.eye(size, dtype=z.dtype)
+    return tf.reshape(metric, tf.concat([tf.shape(z), [size]], 0))
+
+
+def evaluate(
+    embedding_fn: EmbeddingFn | None, metric_fn: MetricFn | None, z: TensorLike, jitter: float = 0.0
+) -> Tensor:
+    """Returns the metric ``[..., D, D]`` at `z` ``[..., D]`` by whichever function is given; else as `pullback`."""
+    check_functions(embedding_fn, metric_fn)
+    if embedding_fn is not None:
+        return pullback(embedding_fn, z, jitter=jitter)
+    assert metric_fn is not None
+    z, jitter = as_points("z", z), check_jitter(jitter)
+    size = z.shape[-1]
+    points = tf.reshape(z, [-1, size])
+    metric = check_metric(metric_fn(points), points) + jitter * tf.eye(size, dtype=z.dtype)
     return tf.reshape(metric, tf.concat([tf.shape(z), [size]], 0))
 
 
@@ -83,7 +98,8 @@ def log_volume(metric: TensorLike) -> Tensor:
 def inverse(metric: TensorLike) -> Tensor:
     """Returns G^-1 ``[..., D, D]`` of metrics G ``[..., D, D]``; errors as `log_volume`."""
     factor = _cholesky(metric)
-    return tf.linalg.cholesky_solve(factor, tf.eye(factor.shape[-1], batch_shape=tf.shape(factor)[:-2], dtype=factor.dtype))
+    unit = tf.eye(factor.shape[-1], batch_shape=tf.shape(factor)[:-2], dtype=factor.dtype)
+    return tf.linalg.cholesky_solve(factor, unit)
 
 
 def christoffel(metric_fn: MetricFn, z: TensorLike) -> Tensor:

@@ -106,9 +106,8 @@ class RBFScale(keras.layers.Layer):
             raise ValueError(f"codes must be points [N, D], at least one. Received: {codes.dtype} {codes.shape}")
         if not np.all(np.isfinite(codes)):
             raise ValueError(f"codes must be finite. Received: {np.sum(~np.isfinite(codes))} values that are not")
-        if not self.built:
+        if not hasattr(self, "centres"):
             self.build((None, codes.shape[1]))
-            self.built = True
         if codes.shape[1] != self.centres.shape[1]:
             raise ValueError(f"codes must have {self.centres.shape[1]} dimensions. Received: shape {codes.shape}")
         if len(codes) > self.num_centres:
