@@ -1,5 +1,7 @@
 """Likelihoods, posteriors and priors: Keras layers that own weights and make plain TFP distributions."""
 
+from tfzoo.distributions.brownian import RiemannianBrownian
+
 from tfzoo.distributions.energy_prior import EnergyDistribution, EnergyPrior
 from tfzoo.distributions.flow_prior import FlowPrior
 from tfzoo.distributions.likelihoods import BernoulliLikelihood, GaussianLikelihood
@@ -14,6 +16,7 @@ __all__ = [
     "FlowPrior",
     "GaussianLikelihood",
     "GaussianPosterior",
+    "RiemannianBrownian",
     "StandardNormalPrior",
     "TrackedDistribution",
 ]
