@@ -4,9 +4,11 @@
 
 with m the middle of both points and G the metric where there is no embedding f. A change of the points changes r_s by
 
-    A_s' (change of c_s+1 - c_s) + B_s' (change of m):    A = (J_s + J_s+1) / 2,  B = J_s+1 - J_s    or    A = L
+    A_s' (change of c_s+1 - c_s) + B_s' (change of m):    A = (J_s + J_s+1) / 2,  B = J_s+1 - J_s
+                                                      or  A = L,  B_k = L^-1 (d_k G) (c_s+1 - c_s) / 2
 
-in the notation J ``[D, M]`` = d(outputs) / d(point). Products of A, B and r give energy, gradient and Gauss-Newton
+with J ``[D, M]`` the derivatives of the outputs by a point. (Factors of G differ by rotations, which change r but
+neither E nor its gradient; of all of them this B is the one that turns least.) Products of A, B and r give energy, gradient and Gauss-Newton
 matrix, and nothing else of the size of an image is kept. Differences of neighbours are taken before products: products
 of neighbours nearly cancel, which float32 does not survive.
 """
@@ -57,20 +59,27 @@ def metric_residuals(metric_fn: MetricFn, points: Tensor) -> Residuals:
     """
     batch, (count, size) = tf.shape(points)[0], points.shape[1:]
     dtype = points.dtype
-    steps = tf.reshape(points[:, 1:] - points[:, :-1], [-1, 1, size])
-
-    def residuals(middles: Tensor) -> tuple[Tensor, Tensor]:
-        metric = check_metric(metric_fn(middles), middles)
-        known = tf.reduce_all(tf.math.is_finite(metric), axis=[-2, -1])
-        metric = tf.where(known[:, tf.newaxis, tf.newaxis], metric, tf.eye(size, dtype=dtype))
-        lift = 100.0 * _epsilon(dtype) * tf.linalg.trace(metric) / size + 1e-30
-        factor = tf.linalg.cholesky(metric + lift[:, tf.newaxis, tf.newaxis] * tf.eye(size, dtype=dtype))
-        infinite = tf.where(known, tf.zeros([], dtype), tf.constant(np.inf, dtype))
-        return tf.matmul(steps, factor)[:, 0] + infinite[:, tf.newaxis], factor
-
+    steps = tf.reshape(points[:, 1:] - points[:, :-1], [-1, size])
     middles = tf.reshape(0.5 * (points[:, 1:] + points[:, :-1]), [-1, size])
-    (r, factor), (by_middle, _) = value_and_jacobian(residuals, middles)
-    factor = tf.reshape(factor, [-1, size, size])
+
+    def lifted(middles: Tensor) -> Tensor:
+        metric = check_metric(metric_fn(middles), middles)
+        lift = 100.0 * _epsilon(dtype) * tf.linalg.trace(metric) / size + 1e-30
+        return metric + lift[:, tf.newaxis, tf.newaxis] * tf.eye(size, dtype=dtype)
+
+    (metric,), (changes,) = value_and_jacobian(lifted, middles)
+    known = tf.reduce_all(tf.math.is_finite(metric), axis=-1) & tf.reduce_all(tf.math.is_finite(changes), axis=[1, 2])
+    metric = tf.reshape(tf.where(known[:, tf.newaxis], metric, tf.zeros_like(metric)), [-1, size, size])
+    factor = tf.linalg.cholesky(
+        metric + tf.where(known, 0.0, tf.ones([], dtype))[:, tf.newaxis, tf.newaxis] * tf.eye(size, dtype=dtype)
+    )
+    r = tf.linalg.matvec(factor, steps, transpose_a=True)
+    r = tf.where(known[:, tf.newaxis], r, tf.constant(np.inf, dtype))
+    # dG step, for each coordinate of the middle: [N, D, D].
+    turned = tf.linalg.matvec(tf.reshape(changes, [-1, size, size, size]), steps[:, tf.newaxis])
+    by_middle = 0.5 * tf.linalg.matrix_transpose(
+        tf.linalg.triangular_solve(factor, tf.linalg.matrix_transpose(turned))
+    )
     rows = tf.concat([factor, by_middle, r[:, tf.newaxis]], axis=1)
     gram = tf.reshape(tf.matmul(rows, rows, transpose_b=True), [batch, count - 1, 2 * size + 1, 2 * size + 1])
     factor = tf.reshape(factor, [batch, count - 1, size, size])
