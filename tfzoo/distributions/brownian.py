@@ -48,7 +48,7 @@ from tfzoo.integrators import riemannian_brownian
 from tfzoo.integrators.arguments import as_positive
 from tfzoo.types import Seed, Tensor, TensorLike
 
-__all__ = ["RiemannianBrownian"]
+__all__ = ["RiemannianBrownian", "check_h0"]
 
 _H0 = ("one", "van_vleck", "paper")
 _MEASURES = ("lebesgue", "riemannian")
@@ -110,8 +110,7 @@ class RiemannianBrownian(tfd.Distribution):
         name: str = "RiemannianBrownian",
     ) -> None:
         parameters = dict(locals())
-        if h0 not in _H0:
-            raise ValueError(f"h0 must be one of {', '.join(_H0)}. Received: {h0!r}")
+        check_h0(h0)
         if measure not in _MEASURES:
             raise ValueError(f"measure must be one of {', '.join(_MEASURES)}. Received: {measure!r}")
         if (metric is None) == (metric_fn is None and embedding_fn is None):
@@ -168,7 +167,10 @@ class RiemannianBrownian(tfd.Distribution):
         z = tf.convert_to_tensor(z, self.dtype)
         if self._metric is not None:
             return tf.broadcast_to(self._metric, tf.concat([tf.shape(z), tf.shape(z)[-1:]], 0))
-        return pullback(self._embedding_fn, z) if self._metric_fn is None else self._metric_fn(z)
+        if self._metric_fn is not None:
+            return self._metric_fn(z)
+        assert self._embedding_fn is not None
+        return pullback(self._embedding_fn, z)
 
     def squared_distance(self, z: TensorLike) -> Tensor:
         """Returns the squared geodesic distance of `z` ``[..., D]`` from `loc`, ``[...]``."""
@@ -239,14 +241,26 @@ class RiemannianBrownian(tfd.Distribution):
         start = tf.ensure_shape(tf.broadcast_to(loc, shape), [*static, *self.batch_shape, *self.event_shape])
         # On a constant metric a single step is exact.
         flat = self._metric is not None
-        return riemannian_brownian.integrate(
-            riemannian_brownian.init(start),
-            self.metric,
-            duration=t,
-            num_steps=1 if flat else self._num_steps,
-            drift=self._drift and not flat,
-            seed=seed,
-        ).position
+
+        def walk() -> Tensor:
+            return riemannian_brownian.integrate(
+                riemannian_brownian.init(start),
+                self.metric,
+                duration=t,
+                num_steps=1 if flat else self._num_steps,
+                drift=self._drift and not flat,
+                seed=seed,
+            ).position
+
+        # Outside of a graph each step would be as dear as making one.
+        return tf.function(walk, autograph=False)() if tf.executing_eagerly() and not flat else walk()
+
+
+def check_h0(h0: str) -> str:
+    """Returns `h0`, or raises ValueError unless it is a name of the kernel's factor."""
+    if h0 not in _H0:
+        raise ValueError(f"h0 must be one of {', '.join(_H0)}. Received: {h0!r}")
+    return h0
 
 
 def _broadcast(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
