@@ -33,7 +33,7 @@ def exponential_map(
       z: ``[..., D]``.
       velocity: ``[..., D]``.
       metric_fn: points ``[N, D]`` to metrics ``[N, D, D]``.
-      jitter: is added to the diagonal of the metric.
+      jitter: of the metric, as in `tfzoo.geometry.metric.pullback`.
       rtol: relative tolerance of a step.
       atol: absolute tolerance of a step, in latent units.
 
@@ -75,6 +75,5 @@ def _acceleration(
     _, bends = directional_derivative(along, z, velocity)
     _, jacobians = value_and_jacobian(embedding_fn, z)
     force = tf.add_n([tf.linalg.matvec(jacobian, bend) for jacobian, bend in zip(jacobians, bends, strict=True)])
-    gram = tf.add_n([tf.matmul(jacobian, jacobian, transpose_b=True) for jacobian in jacobians])
-    gram += jitter * tf.eye(z.shape[-1], dtype=z.dtype)
+    gram = metric.gram(jacobians, jitter)
     return -tf.linalg.matvec(metric.inverse(gram), force)

@@ -203,7 +203,7 @@ def logarithmic_map(
       z0: as in `solve`.
       z1: as in `solve`.
       metric_fn: as in `solve`.
-      jitter: is added to the diagonal of the metric at `z0`.
+      jitter: of the metric at `z0`, as in `tfzoo.geometry.metric.pullback`.
       **options: of `solve`.
 
     Raises:

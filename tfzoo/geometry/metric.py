@@ -10,8 +10,9 @@ With a mean and a scale as outputs, G = J_mean' J_mean + J_scale' J_scale: the e
 G v costs three passes for any D. The Christoffel symbols differentiate the metric D times.
 
 Where the decoder flattens a direction, or has D > M, G is singular: it has no inverse, and the volume is 0. `inverse`,
-`log_volume` and `christoffel` then say so. `jitter=` of `pullback` adds a number to the diagonal of G, which bounds its
-eigenvalues from below.
+`log_volume` and `christoffel` then say so. `jitter=` of `pullback` adds ``jitter (1 + trace(G) / D)`` to the diagonal
+of G: in part in proportion to G, since far from the data float32 rounds the small eigenvalues of a huge metric to
+anything, negative numbers included.
 
 Deviations from the paper of the Riemannian VAE:
   The metric is that of the decoder, as in its authors' code; the paper says "derived from the encoder"
@@ -24,6 +25,8 @@ References:
     https://arxiv.org/abs/2002.05227
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import tensorflow as tf
 
@@ -31,7 +34,7 @@ from tfzoo.geometry.arguments import EmbeddingFn, MetricFn, as_points, check_fun
 from tfzoo.math.jacobians import directional_derivative, value_and_jacobian
 from tfzoo.types import Tensor, TensorLike
 
-__all__ = ["christoffel", "evaluate", "inverse", "log_volume", "metric_vector_product", "pullback"]
+__all__ = ["christoffel", "evaluate", "gram", "inverse", "log_volume", "metric_vector_product", "pullback"]
 
 
 def pullback(embedding_fn: EmbeddingFn, z: TensorLike, *, jitter: float = 0.0) -> Tensor:
@@ -41,7 +44,7 @@ def pullback(embedding_fn: EmbeddingFn, z: TensorLike, *, jitter: float = 0.0) -
       embedding_fn: the decoder, any Keras layer or function: points ``[N, D]`` to outputs ``[N, ...]``, each of its own
         point only, or a tuple of such outputs, such as a mean and a scale, whose metrics add.
       z: points.
-      jitter: is added to the diagonal.
+      jitter: times (1 + the mean eigenvalue) is added to the diagonal; 1e-5 keeps float32 positive definite.
 
     Raises:
       ValueError: if `z` is no batch of points, `embedding_fn` returns something else, or `jitter` is negative.
@@ -49,10 +52,12 @@ def pullback(embedding_fn: EmbeddingFn, z: TensorLike, *, jitter: float = 0.0) -
     z, jitter = as_points("z", z), check_jitter(jitter)
     size = z.shape[-1]
     _, jacobians = value_and_jacobian(embedding_fn, tf.reshape(z, [-1, size]))
-    metric = tf.add_n([tf.matmul(jacobian, jacobian, transpose_b=True) for jacobian in jacobians])
-    if jitter:
-        metric += jitter * tf.eye(size, dtype=z.dtype)
-    return tf.reshape(metric, tf.concat([tf.shape(z), [size]], 0))
+    return tf.reshape(gram(jacobians, jitter), tf.concat([tf.shape(z), [size]], 0))
+
+
+def gram(jacobians: Sequence[Tensor], jitter: float) -> Tensor:
+    """Returns the metric ``[N, D, D]`` of `jacobians` ``[N, D, M]`` of one output each; `jitter` as in `pullback`."""
+    return _lift(tf.add_n([tf.matmul(jacobian, jacobian, transpose_b=True) for jacobian in jacobians]), jitter)
 
 
 def evaluate(
@@ -66,7 +71,7 @@ def evaluate(
     z, jitter = as_points("z", z), check_jitter(jitter)
     size = z.shape[-1]
     points = tf.reshape(z, [-1, size])
-    metric = check_metric(metric_fn(points), points) + jitter * tf.eye(size, dtype=z.dtype)
+    metric = _lift(check_metric(metric_fn(points), points), jitter)
     return tf.reshape(metric, tf.concat([tf.shape(z), [size]], 0))
 
 
@@ -124,6 +129,14 @@ def christoffel(metric_fn: MetricFn, z: TensorLike) -> Tensor:
     lowered = 0.5 * (by_j + by_k - derivatives)
     raised = tf.linalg.cholesky_solve(_cholesky(metric), tf.reshape(lowered, [-1, size, size * size]))
     return tf.reshape(raised, tf.concat([tf.shape(z), [size, size]], 0))
+
+
+def _lift(metric: Tensor, jitter: float) -> Tensor:
+    if not jitter:
+        return metric
+    size = metric.shape[-1]
+    lift = jitter * (1.0 + tf.linalg.trace(metric) / size)
+    return metric + lift[..., tf.newaxis, tf.newaxis] * tf.eye(size, dtype=metric.dtype)
 
 
 def _cholesky(metric: TensorLike) -> Tensor:

@@ -8,9 +8,9 @@ with m the middle of both points and G the metric where there is no embedding f.
                                                       or  A = L,  B_k = L^-1 (d_k G) (c_s+1 - c_s) / 2
 
 with J ``[D, M]`` the derivatives of the outputs by a point. (Factors of G differ by rotations, which change r but
-neither E nor its gradient; of all of them this B is the one that turns least.) Products of A, B and r give energy, gradient and Gauss-Newton
-matrix, and nothing else of the size of an image is kept. Differences of neighbours are taken before products: products
-of neighbours nearly cancel, which float32 does not survive.
+neither E nor its gradient; of all of them this B turns least.) Products of A, B and r give energy, gradient and
+Gauss-Newton matrix, and nothing else of the size of an image is kept. Differences of neighbours are taken before
+products: products of neighbours nearly cancel, which float32 does not survive.
 """
 
 from typing import NamedTuple
@@ -70,16 +70,13 @@ def metric_residuals(metric_fn: MetricFn, points: Tensor) -> Residuals:
     (metric,), (changes,) = value_and_jacobian(lifted, middles)
     known = tf.reduce_all(tf.math.is_finite(metric), axis=-1) & tf.reduce_all(tf.math.is_finite(changes), axis=[1, 2])
     metric = tf.reshape(tf.where(known[:, tf.newaxis], metric, tf.zeros_like(metric)), [-1, size, size])
-    factor = tf.linalg.cholesky(
-        metric + tf.where(known, 0.0, tf.ones([], dtype))[:, tf.newaxis, tf.newaxis] * tf.eye(size, dtype=dtype)
-    )
+    unknown = tf.cast(tf.logical_not(known), dtype)[:, tf.newaxis, tf.newaxis]
+    factor = tf.linalg.cholesky(metric + unknown * tf.eye(size, dtype=dtype))
     r = tf.linalg.matvec(factor, steps, transpose_a=True)
     r = tf.where(known[:, tf.newaxis], r, tf.constant(np.inf, dtype))
     # dG step, for each coordinate of the middle: [N, D, D].
     turned = tf.linalg.matvec(tf.reshape(changes, [-1, size, size, size]), steps[:, tf.newaxis])
-    by_middle = 0.5 * tf.linalg.matrix_transpose(
-        tf.linalg.triangular_solve(factor, tf.linalg.matrix_transpose(turned))
-    )
+    by_middle = 0.5 * tf.linalg.matrix_transpose(tf.linalg.triangular_solve(factor, tf.linalg.matrix_transpose(turned)))
     rows = tf.concat([factor, by_middle, r[:, tf.newaxis]], axis=1)
     gram = tf.reshape(tf.matmul(rows, rows, transpose_b=True), [batch, count - 1, 2 * size + 1, 2 * size + 1])
     factor = tf.reshape(factor, [batch, count - 1, size, size])
