@@ -246,6 +246,18 @@ def test_points_far_outside_of_the_data():
 
 
 @pytest.mark.fast
+def test_what_is_not_finite_is_not_converged_and_does_no_harm_to_others():
+    # A metric that ends at z = 2, and one that is singular everywhere.
+    edge = lambda z: tf.sqrt(2.0 - z)[:, tf.newaxis]  # noqa: E731
+    found = geodesic.solve(None, [[0.0], [0.0]], [[1.0], [3.0]], metric_fn=edge)
+    np.testing.assert_array_equal(found.converged, [True, False])
+    exact = (2.0**1.25 - 1.0) / 1.25  # int (2 - z)^(1/4) dz
+    np.testing.assert_allclose(found.length, [exact, np.inf], rtol=1e-3)
+    flat = lambda z: tf.ones([1, 2, 2]) * tf.ones_like(z[:, :1, tf.newaxis])  # noqa: E731
+    np.testing.assert_allclose(geodesic.solve(None, [1.0, 2.0], [3.0, 5.0], metric_fn=flat).length, 5.0, rtol=1e-4)
+
+
+@pytest.mark.fast
 @pytest.mark.parametrize("space", SPACES)
 def test_the_exponential_map_undoes_the_logarithmic_one(space):
     embedding_fn, metric_fn, pairs, distance = SPACES[space]

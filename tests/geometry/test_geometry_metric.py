@@ -151,6 +151,10 @@ Z = np.zeros([4, 2], np.float32)
             lambda: metric.pullback(sphere, np.full([2, 2], np.nan)),
             r"^z must be finite\. Received: 4 values that are not$",
         ),
+        (
+            lambda: metric.pullback(sphere, tf.cast(Z, tf.bfloat16)),
+            r"float32 or float64\. Received: bfloat16 \(4, 2\)$",
+        ),
         (lambda: metric.pullback(sphere, "z"), r"^z must be points.*Received: string \(\)$"),
         (lambda: metric.pullback(sphere, Z, jitter=-1.0), r"^jitter must be a number of at least 0\. Received: -1\.0$"),
         (lambda: metric.pullback(tf.reduce_sum, Z), r"^a function of 4 points must return.*Received: float32 \(\)$"),
