@@ -269,6 +269,6 @@ def test_what_stands_for_a_server_imports_no_library(name):
 
 def test_the_package_offers_what_it_promises():
     promised = {"create_model", "data", "distributions", "list_models", "list_presets", "metrics", "models"}
-    promised |= {"networks", "objectives", "random"}
+    promised |= {"geometry", "networks", "objectives", "random"}
     assert promised <= set(tfzoo.__all__)
     assert {"iwae", "vae"} <= set(tfzoo.list_models())

@@ -1,11 +1,12 @@
 """The pull-back metric against Jacobians by hand, closed forms, and finite differences."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tests.geometry.spaces import half_plane, linear, small_decoder, sphere, sphere_chart, sphere_pairs
-from tfzoo.geometry import metric
+from tfzoo.geometry import geodesic, metric
 from tfzoo.math.jacobians import directional_derivative, value_and_jacobian
 
 pytestmark = pytest.mark.fast
@@ -28,6 +29,25 @@ def test_equals_the_jacobian_by_its_transpose(size):
     # Leading dimensions stay, and an unknown batch is none the worse for it.
     compiled = tf.function(lambda z: metric.pullback(decoder, z), input_signature=[tf.TensorSpec([None, 2, size])])
     np.testing.assert_allclose(compiled(tf.reshape(z, [3, 2, size])), expected.reshape(3, 2, size, size), rtol=1e-4)
+
+
+def test_any_keras_layer_is_a_decoder():
+    decoder = keras.Sequential(
+        [
+            keras.Input((2,)),
+            keras.layers.Dense(2 * 2 * 3, "elu"),
+            keras.layers.Reshape((2, 2, 3)),
+            keras.layers.BatchNormalization(),
+            keras.layers.Conv2DTranspose(2, 3, strides=2, padding="same", activation="silu"),
+            keras.layers.UpSampling2D(2),
+            keras.layers.Conv2D(1, 3, padding="same", activation="sigmoid"),
+        ]
+    )
+    z = tf.random.stateless_normal([3, 2], [0, 1])
+    jacobian = jacobian_by_tape(lambda z: [decoder(z)], z)
+    expected = np.einsum("nmd,nme->nde", jacobian, jacobian)
+    np.testing.assert_allclose(metric.pullback(decoder, z), expected, rtol=1e-4, atol=1e-7)
+    assert np.all(geodesic.solve(decoder, z[:1], z[1:2], num_nodes=3, num_points=8).converged)
 
 
 @pytest.mark.parametrize("num_outputs", [3, 9], ids=["reverse", "forward"])
@@ -130,6 +150,10 @@ Z = np.zeros([4, 2], np.float32)
         (
             lambda: metric.pullback(sphere, np.full([2, 2], np.nan)),
             r"^z must be finite\. Received: 4 values that are not$",
+        ),
+        (
+            lambda: metric.pullback(sphere, tf.cast(Z, tf.bfloat16)),
+            r"float32 or float64\. Received: bfloat16 \(4, 2\)$",
         ),
         (lambda: metric.pullback(sphere, "z"), r"^z must be points.*Received: string \(\)$"),
         (lambda: metric.pullback(sphere, Z, jitter=-1.0), r"^jitter must be a number of at least 0\. Received: -1\.0$"),

@@ -35,9 +35,9 @@ def as_points(name: str, value: TensorLike, *, dtype: tf.DType | None = None, li
     except (TypeError, ValueError) as error:
         kind = "numbers" if dtype is None else dtype.name
         raise ValueError(f"{name} must be points [..., D] of {kind}. Received: {value!r}") from error
-    if not points.dtype.is_floating or not points.shape.rank or not points.shape[-1]:
+    if points.dtype not in (tf.float32, tf.float64) or not points.shape.rank or not points.shape[-1]:
         raise ValueError(
-            f"{name} must be points [..., D] of real numbers. Received: {points.dtype.name} {points.shape}"
+            f"{name} must be points [..., D] of float32 or float64. Received: {points.dtype.name} {points.shape}"
         )
     if like is not None and not points.shape.is_compatible_with(like.shape):
         raise ValueError(f"{name} must have the shape {like.shape}. Received: {points.shape}")

@@ -100,10 +100,10 @@ def minimize(
         ends = falls & (promise <= tolerance * model.energy + residuals.rounding)
         step = tf.where(falls, tf.ones_like(old.step), 0.25 * old.step)
         count = old.num_iterations + tf.cast(old.active, tf.int32)
-        matrix = falls[:, tf.newaxis, tf.newaxis]
+        fallen = falls[:, tf.newaxis, tf.newaxis]
         new = _State(
-            coefficients=tf.where(matrix, trial, old.coefficients),
-            direction=tf.where(matrix, tf.reshape(direction, [-1, *shape]), old.direction),
+            coefficients=tf.where(fallen, trial, old.coefficients),
+            direction=tf.where(fallen, tf.reshape(direction, [-1, *shape]), old.direction),
             slope=tf.where(falls, -decrease, old.slope),
             step=step,
             damping=damping,
@@ -125,8 +125,8 @@ def minimize(
         slope=zero,
         step=zero + 1.0,
         damping=zero + 1e-3,
-        energy=zero + dtype.max,
-        length=zero + dtype.max,
+        energy=zero + np.inf,
+        length=zero + np.inf,
         converged=tf.zeros_like(zero, tf.bool),
         active=tf.ones_like(zero, tf.bool),
         num_iterations=tf.zeros_like(zero, tf.int32),

@@ -14,7 +14,7 @@ Deviations from the authors' code of the Riemannian VAE:
   first variation; the code lacks G, and has the wrong sign at z0. By the envelope theorem it is the gradient of the
   energy at fixed coefficients, which is how it is computed here: exact for the minimum over the splines, and it
   reaches the weights of the decoder, where the code has none
-  (test_geometry_geodesic.py: gradient against finite differences, and against the first variation).
+  (test_geometry_geodesic.py: gradient of the squared distance).
 
 References:
   Kalatzis, Eklund, Arvanitidis, Hauberg, "Variational Autoencoders with Riemannian Brownian Motion Priors",
@@ -50,7 +50,7 @@ class Geodesic(NamedTuple):
       velocity: derivatives by time there, ``[..., P, D]``.
       coefficients: of the basis, ``[..., K, D]``.
       length: ``sum |f(c_i+1) - f(c_i)|``, ``[...]``.
-      energy: ``(P - 1) sum |f(c_i+1) - f(c_i)|^2``, ``[...]``.
+      energy: ``(P - 1) sum |f(c_i+1) - f(c_i)|^2``, ``[...]``; infinite where that is not finite at the start.
       converged: bool ``[...]``, whether another step promises to lower the energy by less than the tolerance.
       num_iterations: evaluations, int32 ``[...]``.
     """
@@ -273,5 +273,5 @@ def _better_start(
     def energy(coefficients: Tensor) -> Tensor:
         return curves.energy(embedding_fn, curves.points(basis, start, end, coefficients), metric_fn=metric_fn)
 
-    worth = energy(coefficients) < energy(straight)
-    return tf.where(worth[:, tf.newaxis, tf.newaxis], coefficients, straight)
+    worse = energy(straight) <= energy(coefficients)
+    return tf.where(worse[:, tf.newaxis, tf.newaxis], straight, coefficients)

@@ -12,7 +12,6 @@ import numpy as np
 import scipy.sparse
 import tensorflow as tf
 from scipy.sparse.csgraph import dijkstra
-from sklearn.neighbors import NearestNeighbors
 
 from tfzoo.checks import check_positive
 from tfzoo.geometry import curves
@@ -59,6 +58,8 @@ class Graph:
         if self.codes.ndim != 2 or len(self.codes) < 2:
             raise ValueError(f"codes must be at least 2 points [N, D]. Received: shape {self.codes.shape}")
         self._functions = embedding_fn, metric_fn
+        from sklearn.neighbors import NearestNeighbors  # late: a second to import
+
         count = min(check_positive("num_neighbours", num_neighbours), len(self.codes) - 1)
         self._neighbours = NearestNeighbors(n_neighbors=count).fit(self.codes)
         pairs = self._neighbours.kneighbors_graph().tocoo()

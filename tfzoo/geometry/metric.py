@@ -16,7 +16,7 @@ anything, negative numbers included.
 
 Deviations from the paper of the Riemannian VAE:
   The metric is that of the decoder, as in its authors' code; the paper says "derived from the encoder"
-  (test_geometry_metric.py: equals J'J of the decoder).
+  (test_geometry_metric.py: equals the Jacobian by its transpose).
 
 References:
   Arvanitidis, Hansen, Hauberg, "Latent Space Oddity: on the Curvature of Deep Generative Models",

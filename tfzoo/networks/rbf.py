@@ -21,7 +21,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import sklearn.cluster
 import tensorflow as tf
 
 from tfzoo.checks import check_positive
@@ -111,7 +110,9 @@ class RBFScale(keras.layers.Layer):
         if codes.shape[1] != self.centres.shape[1]:
             raise ValueError(f"codes must have {self.centres.shape[1]} dimensions. Received: shape {codes.shape}")
         if len(codes) > self.num_centres:
-            kmeans = sklearn.cluster.KMeans(self.num_centres, n_init=1, random_state=seed).fit(codes)
+            from sklearn.cluster import KMeans  # late: a second to import
+
+            kmeans = KMeans(self.num_centres, n_init=1, random_state=seed).fit(codes)
             centres = kmeans.cluster_centers_
         else:
             centres = np.resize(codes, self.centres.shape)
