@@ -1,18 +1,22 @@
 """Maps of latent spaces: what they hold is what the geometry says, for models that are made for it and others."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
 import tfzoo
+from tests.conformance.cases import small_networks
 from tfzoo import gallery, latent_geometry
 from tfzoo.geometry import curves, metric
 
 
 @pytest.fixture(scope="module")
 def model():
-    return tfzoo.create_model("vae", event_shape=(5,), latent_dim=2, likelihood="gaussian", seed=0)
+    networks = small_networks((5,), 2)
+    networks["decoder"] = keras.Sequential([keras.Input((2,)), keras.layers.Dense(8, "tanh"), keras.layers.Dense(5)])
+    return tfzoo.create_model("vae", event_shape=(5,), latent_dim=2, likelihood="gaussian", seed=0, **networks)
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,8 @@ def test_preset_is_named_by_its_model_and_data_and_fits_both(name: str) -> None:
     assert latents == str(latent_dim) if latents else latent_dim != 2 or preset.model == "riemannian_vae"
     assert tfzoo.data.info(preset.dataset).event_shape == preset.event_shape
     model = tfzoo.create_model(name)
-    if latents in (None, "2"):  # a random walk on a manifold of many dimensions is a large graph
+    # A random walk on a manifold is a large graph, and these differ in sizes only.
+    if preset.model != "riemannian_vae" or name == "riemannian_vae_digits":
         assert model.sample(2, seed=0).shape == (2, *preset.event_shape)
     assert runs.RunConfig.of(name).epochs == preset.epochs
 

@@ -46,6 +46,17 @@ ALL_OPTIONS = {**OPTIONS, **MCMC_OPTIONS}
 # Models that read their input as another one does; what is wrong with it is tried on that one.
 LIKE_ANOTHER = {"latent_ebm", "latent_flow", "latent_flow_vae", "riemannian_vae"}
 
+# Models whose training step is a large graph, and what is tried of them with --runslow only: parts of it are tried by
+# other promises, and in the models' own tests.
+DEAR = {"riemannian_vae"}
+DEAR_PROMISES = {
+    "test_a_step_changes_every_weight",
+    "test_a_users_function_of_unknown_batch_traces_once_and_agrees_with_eager",
+    "test_float64_from_end_to_end",
+    "test_mixed_precision_trains_with_float32_densities",
+    "test_the_same_loss_and_update_as_one_replica",
+}
+
 # Methods that only a model with an encoder has.
 AMORTISED_METHODS = {"elbo", "base_posterior"}
 

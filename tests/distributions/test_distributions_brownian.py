@@ -211,7 +211,7 @@ def test_kl_of_constant_metrics_is_that_of_gaussians():
         tfd.kl_divergence(on_the_sphere(), on_the_sphere())
 
 
-def test_under_xla_and_for_an_unknown_batch():
+def test_for_an_unknown_batch():
     def run(z):
         law = on_the_sphere(tf.constant(LOC, tf.float32), h0="van_vleck")
         return law.log_prob(z), law.sample(3, seed=[1, 2])
@@ -219,10 +219,8 @@ def test_under_xla_and_for_an_unknown_batch():
     z = np.random.default_rng(4).uniform(-0.5, 0.5, size=(4, 2)).astype(np.float32)
     eager = run(tf.constant(z))
     unknown = tf.function(run, input_signature=[tf.TensorSpec([None, 2])], autograph=False)(z)
-    compiled = tf.function(run, jit_compile=True, autograph=False)(tf.constant(z))
-    for found in (unknown, compiled):
-        np.testing.assert_allclose(found[0], eager[0], rtol=1e-3)
-        np.testing.assert_allclose(found[1], eager[1], atol=1e-5)
+    np.testing.assert_allclose(unknown[0], eager[0], rtol=1e-3)
+    np.testing.assert_allclose(unknown[1], eager[1], atol=1e-5)
 
 
 @pytest.mark.parametrize(

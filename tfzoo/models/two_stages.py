@@ -29,7 +29,9 @@ class TwoStages(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         model = self.model
-        if float(model.stage) < 2 and float(model.epochs_done) >= model.first_stage_epochs:
+        # As tensors: a replicated variable is no number.
+        stage, done = (float(tf.convert_to_tensor(each)) for each in (model.stage, model.epochs_done))
+        if stage < 2 and done >= model.first_stage_epochs:
             model.begin_second_stage(batches_of(self._data()))
         model.enter_stage()
 
