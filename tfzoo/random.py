@@ -72,8 +72,8 @@ def split(seed: Tensor, num: int = 2) -> list[Tensor]:
 def _fold_in_each(seed: Tensor, data: int | Tensor) -> Tensor:
     """Returns ``[..., B, 2]`` for seeds ``[B, 2]`` and integers that go with ``[..., B]``.
 
-    All rows at once, by SplitMix64 (Steele, Lea and Flood 2014): what TensorFlow has for one seed would take a loop over
-    the examples. Seeds are mixed before `data` is added, so that neighbours among them have nothing in common.
+    All rows at once, by SplitMix64 (Steele, Lea and Flood 2014): what TensorFlow has for one seed would take a loop
+    over the examples. Seeds are mixed before `data` is added, so that neighbours have nothing in common.
     """
     added = tf.bitcast(tf.cast(data, tf.int64) + 1, tf.uint64) * tf.constant(0x9E3779B97F4A7C15, tf.uint64)
     return tf.bitcast(_mixed(_mixed(tf.bitcast(seed, tf.uint64)) + added), tf.int32)

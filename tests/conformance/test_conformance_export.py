@@ -26,7 +26,8 @@ SIGNATURES = {
     "score": ({"images", "seed"}, {"score"}),
     "interpolate": ({"start", "end"}, {"images"}),
 }
-# Of models that infer by a Markov chain.
+# Of models whose missing pixels come from chains of codes.
+INPAINTING = {"latent_flow_vae", *MCMC_OPTIONS}
 INPAINT = {"inpaint": ({"images", "mask", "seed"}, {"images"})}
 OPTIONS = {"num_samples": 4, "num_points": 3}
 
@@ -105,7 +106,7 @@ def report(subject, exports):
 def signatures_of(subject):
     """Returns the signatures that the subject's model must have."""
     model = PRESETS[subject].model if subject in PRESETS else subject.split("-")[0]
-    return SIGNATURES | INPAINT if model in MCMC_OPTIONS else SIGNATURES
+    return SIGNATURES | INPAINT if model in INPAINTING else SIGNATURES
 
 
 def test_signatures_name_their_inputs_and_outputs(subject, report):
