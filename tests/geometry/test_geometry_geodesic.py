@@ -310,6 +310,10 @@ Z = np.zeros([2, 2], np.float32)
     [
         (lambda: geodesic.solve(None, Z, Z), r"Received: embedding_fn=None, metric_fn=None$"),
         (lambda: geodesic.solve(sphere, Z, Z[:, :1]), r"^z0 and z1 must be points of the same space.*and \(2, 1\)$"),
+        (
+            lambda: geodesic.solve(sphere, Z, tf.zeros([2, 2], tf.float64)),
+            r"^z1 must .* of float32\. Received: float64$",
+        ),
         (lambda: geodesic.solve(sphere, Z, np.zeros([3, 2])), r"^z0 and z1 .*shapes that broadcast\. Received: "),
         (lambda: geodesic.solve(sphere, Z + np.nan, Z), r"^z0 must be finite\. Received: 4 values that are not$"),
         (lambda: geodesic.solve(sphere, Z, Z, curve="bezier"), r"^curve must be one of .*Received: 'bezier'$"),
