@@ -92,6 +92,10 @@ class _Server:
         """What bfloat16 changes, where the module knows."""
         return self._module.drift_of_bfloat16(*args)
 
+    def energies(self, *args: Any) -> dict:
+        """Energies of the geodesics, where the module knows."""
+        return self._module.energies(*args)
+
     def cpu(self) -> float:
         """Seconds of processor time that this process has used."""
         return time.process_time()

@@ -62,8 +62,8 @@ FOREIGN = {
     - {"checks", "types", "random", "math", "integrators", "geometry", "transport", "objectives"},
     "tensorflow_probability": {"random", "bijectors", "integrators", "geometry", "distributions", "objectives"}
     | {"models"},
-    "scipy": {"transport", "metrics", "math", "posterior_grid"},
-    "sklearn": {"networks", "metrics", "data"},
+    "scipy": {"transport", "metrics", "math", "geometry", "posterior_grid"},
+    "sklearn": {"networks", "geometry", "metrics", "data"},
     "nibabel": {"data"},
     "pydicom": {"data"},
     "click": {"cli", "progress", "metrics"},
@@ -258,6 +258,6 @@ def test_what_stands_for_a_server_imports_no_library(name):
 
 def test_the_package_offers_what_it_promises():
     promised = {"create_model", "data", "distributions", "list_models", "list_presets", "metrics", "models"}
-    promised |= {"networks", "objectives", "random"}
+    promised |= {"geometry", "networks", "objectives", "random"}
     assert promised <= set(tfzoo.__all__)
     assert {"iwae", "vae"} <= set(tfzoo.list_models())

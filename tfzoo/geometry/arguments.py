@@ -1,0 +1,79 @@
+"""What geometry takes: points, decoders, metrics, and their checks."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfzoo.types import Tensor, TensorLike
+
+__all__ = ["EmbeddingFn", "MetricFn", "as_points", "check_functions", "check_jitter", "check_metric"]
+
+EmbeddingFn = Callable[[Tensor], Any]  # points [N, D] -> outputs [N, ...], or a tuple of such
+MetricFn = Callable[[Tensor], Tensor]  # points [N, D] -> metrics [N, D, D]
+
+
+def as_points(name: str, value: TensorLike, *, dtype: tf.DType | None = None, like: Tensor | None = None) -> Tensor:
+    """Returns `value` as points ``[..., D]`` of its own precision (integers as float32), or of `dtype`.
+
+    Args:
+      name: of the argument.
+      value: points.
+      dtype: what they must be, if it is known.
+      like: points whose dtype and shape they must have.
+
+    Raises:
+      ValueError: if it is none, if D is 0 or unknown, or if the shape is not that of `like`; in eager code also for
+        points that are not finite.
+    """
+    dtype = dtype if like is None else like.dtype
+    try:
+        points = tf.convert_to_tensor(value, dtype)
+        if points.dtype.is_integer:
+            points = tf.cast(points, tf.float32)
+    except (TypeError, ValueError) as error:
+        kind = "numbers" if dtype is None else dtype.name
+        received = getattr(getattr(value, "dtype", None), "name", type(value).__name__)
+        raise ValueError(f"{name} must be points [..., D] of {kind}. Received: {received}") from error
+    if points.dtype not in (tf.float32, tf.float64) or not points.shape.rank or not points.shape[-1]:
+        raise ValueError(
+            f"{name} must be points [..., D] of float32 or float64. Received: {points.dtype.name} {points.shape}"
+        )
+    if like is not None and not points.shape.is_compatible_with(like.shape):
+        raise ValueError(f"{name} must have the shape {like.shape}. Received: {points.shape}")
+    if tf.executing_eagerly() and not np.all(np.isfinite(points.numpy())):
+        raise ValueError(f"{name} must be finite. Received: {np.sum(~np.isfinite(points.numpy()))} values that are not")
+    return points
+
+
+def check_functions(embedding_fn: Any, metric_fn: Any) -> None:
+    """Raises ValueError unless exactly one of both is a function, and the other None."""
+    given = {"embedding_fn": embedding_fn, "metric_fn": metric_fn}
+    if [callable(each) for each in given.values() if each is not None] != [True]:
+        received = ", ".join(f"{name}={each!r}" for name, each in given.items())
+        raise ValueError(f"either embedding_fn or metric_fn must be a function, the other None. Received: {received}")
+
+
+def check_metric(metric: Tensor, points: Tensor) -> Tensor:
+    """Returns what a metric_fn made of `points` ``[N, D]``.
+
+    Raises:
+      ValueError: unless it is ``[N, D, D]``.
+    """
+    metric = tf.convert_to_tensor(metric)
+    size = points.shape[-1]
+    if not metric.shape.is_compatible_with([points.shape[0], size, size]):
+        raise ValueError(
+            f"metric_fn must return one metric [{size}, {size}] for each of {points.shape[0]} points. "
+            f"Received: shape {metric.shape}"
+        )
+    return metric
+
+
+def check_jitter(jitter: Any) -> float:
+    """Returns `jitter`, or raises ValueError unless it is a finite number of at least 0."""
+    number = isinstance(jitter, (int, float, np.integer, np.floating)) and not isinstance(jitter, bool)
+    if not number or not np.isfinite(jitter) or jitter < 0:
+        raise ValueError(f"jitter must be a number of at least 0. Received: {jitter!r}")
+    return float(jitter)

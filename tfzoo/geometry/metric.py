@@ -1,0 +1,162 @@
+"""The metric that a decoder f gives to its latent space, and what follows from it.
+
+    G(z) = J(z)' J(z),   J = df / dz                                       the pull-back of the distance between images
+    Gamma^i_jk = 1/2 G^il (d_j G_lk + d_k G_lj - d_l G_jk)                 Christoffel symbols
+    sqrt(det G(z)) dz                                                      the volume that images of dz have
+
+With a mean and a scale as outputs, G = J_mean' J_mean + J_scale' J_scale: the expected metric of a Gaussian decoder.
+
+`pullback` costs D passes through the decoder (or M, where it has fewer outputs M than inputs D) and one evaluation;
+G v costs three passes for any D. The Christoffel symbols differentiate the metric D times.
+
+Where the decoder flattens a direction, or has D > M, G is singular: it has no inverse, and the volume is 0. `inverse`,
+`log_volume` and `christoffel` then say so. `jitter=` of `pullback` adds ``jitter (1 + trace(G) / D)`` to the diagonal
+of G: in part in proportion to G, since far from the data float32 rounds the small eigenvalues of a huge metric to
+anything, negative numbers included.
+
+Deviations from the paper of the Riemannian VAE:
+  The metric is that of the decoder, as in its authors' code; the paper says "derived from the encoder"
+  (test_geometry_metric.py: equals the Jacobian by its transpose).
+
+References:
+  Arvanitidis, Hansen, Hauberg, "Latent Space Oddity: on the Curvature of Deep Generative Models",
+    https://arxiv.org/abs/1710.11379
+  Kalatzis, Eklund, Arvanitidis, Hauberg, "Variational Autoencoders with Riemannian Brownian Motion Priors",
+    https://arxiv.org/abs/2002.05227
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tfzoo.geometry.arguments import EmbeddingFn, MetricFn, as_points, check_functions, check_jitter, check_metric
+from tfzoo.math.jacobians import directional_derivative, value_and_jacobian
+from tfzoo.types import Tensor, TensorLike
+
+__all__ = ["christoffel", "evaluate", "gram", "inverse", "log_volume", "metric_vector_product", "pullback"]
+
+
+def pullback(embedding_fn: EmbeddingFn, z: TensorLike, *, jitter: float = 0.0) -> Tensor:
+    """Returns the metric ``[..., D, D]`` of latent space at `z` ``[..., D]``.
+
+    Args:
+      embedding_fn: the decoder, any Keras layer or function: points ``[N, D]`` to outputs ``[N, ...]``, each of its own
+        point only, or a tuple of such outputs, such as a mean and a scale, whose metrics add.
+      z: points.
+      jitter: times (1 + the mean eigenvalue) is added to the diagonal; 1e-5 keeps float32 positive definite.
+
+    Raises:
+      ValueError: if `z` is no batch of points, `embedding_fn` returns something else, or `jitter` is negative.
+    """
+    z, jitter = as_points("z", z), check_jitter(jitter)
+    size = z.shape[-1]
+    _, jacobians = value_and_jacobian(embedding_fn, tf.reshape(z, [-1, size]))
+    return tf.reshape(gram(jacobians, jitter), tf.concat([tf.shape(z), [size]], 0))
+
+
+def gram(jacobians: Sequence[Tensor], jitter: float) -> Tensor:
+    """Returns the metric ``[N, D, D]`` of `jacobians` ``[N, D, M]`` of one output each; `jitter` as in `pullback`."""
+    return _lift(tf.add_n([tf.matmul(jacobian, jacobian, transpose_b=True) for jacobian in jacobians]), jitter)
+
+
+def evaluate(
+    embedding_fn: EmbeddingFn | None, metric_fn: MetricFn | None, z: TensorLike, jitter: float = 0.0
+) -> Tensor:
+    """Returns the metric ``[..., D, D]`` at `z` ``[..., D]`` by whichever function is given; else as `pullback`."""
+    check_functions(embedding_fn, metric_fn)
+    if embedding_fn is not None:
+        return pullback(embedding_fn, z, jitter=jitter)
+    assert metric_fn is not None
+    z, jitter = as_points("z", z), check_jitter(jitter)
+    size = z.shape[-1]
+    points = tf.reshape(z, [-1, size])
+    metric = _lift(check_metric(metric_fn(points), points), jitter)
+    return tf.reshape(metric, tf.concat([tf.shape(z), [size]], 0))
+
+
+def metric_vector_product(embedding_fn: EmbeddingFn, z: TensorLike, vector: TensorLike) -> Tensor:
+    """Returns G(z) v ``[..., D]`` for `vector` v ``[..., D]`` without the Jacobian: one pass forward, one back.
+
+    Arguments and errors as `pullback`.
+    """
+    z = as_points("z", z)
+    vector = as_points("vector", vector, like=z)
+    points = tf.reshape(z, [-1, z.shape[-1]])
+    with tf.GradientTape() as tape:
+        tape.watch(points)
+        values, tangents = directional_derivative(embedding_fn, points, tf.reshape(vector, tf.shape(points)))
+    zero = tf.UnconnectedGradients.ZERO
+    return tf.reshape(tape.gradient(values, points, tangents, unconnected_gradients=zero), tf.shape(z))
+
+
+def log_volume(metric: TensorLike) -> Tensor:
+    """Returns log sqrt(det G) ``[...]`` of metrics G ``[..., D, D]``.
+
+    Raises:
+      ValueError: for another shape or, in eager code, a metric that is not positive definite.
+    """
+    factor = _cholesky(metric)
+    return tf.reduce_sum(tf.math.log(tf.linalg.diag_part(factor)), axis=-1)
+
+
+def inverse(metric: TensorLike) -> Tensor:
+    """Returns G^-1 ``[..., D, D]`` of metrics G ``[..., D, D]``; errors as `log_volume`."""
+    factor = _cholesky(metric)
+    unit = tf.eye(factor.shape[-1], batch_shape=tf.shape(factor)[:-2], dtype=factor.dtype)
+    return tf.linalg.cholesky_solve(factor, unit)
+
+
+def christoffel(metric_fn: MetricFn, z: TensorLike) -> Tensor:
+    """Returns the Christoffel symbols Gamma^i_jk at `z` ``[..., D]``, as ``[..., i, j, k]``, ``[..., D, D, D]``.
+
+    Args:
+      metric_fn: points ``[N, D]`` to metrics ``[N, D, D]``, such as ``lambda z: pullback(decoder, z)``.
+      z: points.
+
+    Raises:
+      ValueError: if `z` is no batch of points, `metric_fn` returns another shape, or as `log_volume`.
+    """
+    z = as_points("z", z)
+    size = z.shape[-1]
+    points = tf.reshape(z, [-1, size])
+    (metric,), (derivatives,) = value_and_jacobian(lambda points: check_metric(metric_fn(points), points), points)
+    metric = tf.reshape(metric, [-1, size, size])
+    derivatives = tf.reshape(derivatives, [-1, size, size, size])  # [N, j, l, k]: by z_j, of G_lk
+    # Of the first kind, [N, l, j, k].
+    by_j = tf.transpose(derivatives, [0, 2, 1, 3])
+    by_k = tf.transpose(derivatives, [0, 2, 3, 1])
+    lowered = 0.5 * (by_j + by_k - derivatives)
+    raised = tf.linalg.cholesky_solve(_cholesky(metric), tf.reshape(lowered, [-1, size, size * size]))
+    return tf.reshape(raised, tf.concat([tf.shape(z), [size, size]], 0))
+
+
+def _lift(metric: Tensor, jitter: float) -> Tensor:
+    if not jitter:
+        return metric
+    size = metric.shape[-1]
+    lift = jitter * (1.0 + tf.linalg.trace(metric) / size)
+    return metric + lift[..., tf.newaxis, tf.newaxis] * tf.eye(size, dtype=metric.dtype)
+
+
+def _cholesky(metric: TensorLike) -> Tensor:
+    metric = tf.convert_to_tensor(metric)
+    sizes = metric.shape[-2:]
+    if not metric.dtype.is_floating or sizes.rank != 2 or not sizes[1] or not sizes[1:].is_compatible_with(sizes[:1]):
+        raise ValueError(f"a metric must be [..., D, D]. Received: {metric.dtype.name} {metric.shape}")
+    if tf.executing_eagerly():
+        _check_positive_definite(metric.numpy())
+    return tf.linalg.cholesky(metric)
+
+
+def _check_positive_definite(metric: np.ndarray) -> None:
+    finite = np.all(np.isfinite(metric), axis=(-2, -1))
+    eigenvalues = np.linalg.eigvalsh(np.where(finite[..., np.newaxis, np.newaxis], metric, 0.0))
+    # What rounding leaves of an eigenvalue of 0.
+    least = metric.shape[-1] * np.finfo(metric.dtype).eps * np.abs(eigenvalues).max(axis=-1, initial=0.0)
+    singular = ~finite | (eigenvalues[..., 0] <= least)
+    if np.any(singular):
+        raise ValueError(
+            "a metric must be positive definite here: where a decoder flattens a direction, give its metric a jitter. "
+            f"Received: {np.sum(singular)} singular of {singular.size}, eigenvalues {eigenvalues[singular][0]}"
+        )
