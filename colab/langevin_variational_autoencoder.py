@@ -104,7 +104,7 @@ for name, options in {
 # Images differ more than models do: compare image by image.
 
 # %%
-log_probs = {name: model.log_prob(images, num_samples=200, seed=1) for name, model in models.items()}
+log_probs = {name: model.log_prob(images, num_samples=5 * EPOCHS, seed=1) for name, model in models.items()}
 for name, values in log_probs.items():
     gain = values - log_probs["vae"]
     error = tf.math.reduce_std(gain) / len(images) ** 0.5

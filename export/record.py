@@ -48,17 +48,18 @@ def expected_outputs(
       num_points: of the signature interpolate.
       **options: of whatever infers: `num_steps`.
     """
+    inferring = options if model.takes_masks else {}  # of `encode` and what uses it
 
     def interpolate(start: np.ndarray, end: np.ndarray) -> Any:
-        return model.interpolate(start, end, num_points, np.zeros([len(start), 2], np.int32), **options)
+        return model.interpolate(start, end, num_points, np.zeros([len(start), 2], np.int32), **inferring)
 
     calls: dict[str, tuple[str, Callable[..., Any]]] = {
-        "encode": ("z", functools.partial(model.encode, **options)),
+        "encode": ("z", functools.partial(model.encode, **inferring)),
         "decode": ("images", model.decode),
         "sample": ("images", lambda seed: model.sample(len(seed), seed)),
-        "reconstruct": ("images", functools.partial(model.reconstruct, **options)),
+        "reconstruct": ("images", functools.partial(model.reconstruct, **inferring)),
         "log_prob": ("log_prob", lambda images, seed: model.served_log_prob(images, num_samples, seed)),
-        "score": ("score", functools.partial(model.anomaly_score, **options)),
+        "score": ("score", functools.partial(model.anomaly_score, **inferring)),
         "interpolate": ("images", interpolate),
         "inpaint": ("images", lambda images, mask, seed: model.inpaint(images, mask, 1, seed, **options)[0]),
     }

@@ -8,9 +8,14 @@ import contextlib
 import pathlib
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 
 __all__ = ["next_version", "publish", "remove_old", "version_folders", "workplace"]
+
+_NEW = ".new-"
+# What a killed export left behind is taken away by a later one, once no export can still be at work there.
+_FORGOTTEN = 24 * 3600.0  # seconds
 
 
 def _versions(base: pathlib.Path) -> dict[int, pathlib.Path]:
@@ -51,7 +56,10 @@ def workplace(base: pathlib.Path) -> Iterator[pathlib.Path]:
     """
     made = [folder for folder in (base, *base.parents) if not folder.exists()]
     base.mkdir(parents=True, exist_ok=True)
-    folder = pathlib.Path(tempfile.mkdtemp(prefix=".new-", dir=base))
+    for left in base.glob(f"{_NEW}*"):
+        if time.time() - left.stat().st_mtime > _FORGOTTEN:
+            shutil.rmtree(left, ignore_errors=True)
+    folder = pathlib.Path(tempfile.mkdtemp(prefix=_NEW, dir=base))
     try:
         yield folder
     finally:

@@ -1,10 +1,12 @@
 """The verbs of `python -m serving`."""
 
+import functools
 import pathlib
 import signal
 import sys
 import threading
 import types
+from collections.abc import Callable
 
 import click
 
@@ -89,13 +91,14 @@ def dev(
     if (folder is None) == (model_config_file is None):
         raise click.UsageError("Either FOLDER or --model_config_file is needed.")
     if model_config_file is not None:
-        configs = models_config.read(model_config_file)
+        find = functools.partial(models_config.read, model_config_file)
     else:
         assert folder is not None
-        configs = models_config.of_folder(folder)
+        find = functools.partial(models_config.of_folder, folder)
+    configs = find()
     click.echo(_NOTICE.format(folder=(folder or configs[0].base_path.parent).absolute()))
     limits = Limits(body=max_body_mb * 2**20, batch=max_batch, seconds=timeout)
-    _serve(configs, limits, host, rest_api_port, port, poll_seconds, threads)
+    _serve(find, limits, host, rest_api_port, port, poll_seconds, threads)
 
 
 _FOLDER = click.argument("folder", type=click.Path(path_type=pathlib.Path))
@@ -156,7 +159,7 @@ def compare(source: pathlib.Path, urls: tuple[str, ...], timeout: float) -> None
 
 
 def _serve(
-    configs: list[models_config.ModelConfig],
+    find: Callable[[], list[models_config.ModelConfig]],
     limits: Limits,
     host: str,
     rest_port: int,
@@ -169,7 +172,7 @@ def _serve(
     from serving.listening import Listeners
     from serving.server import Server
 
-    server = Server(configs, SavedModel, limits, lambda line: click.echo(line, err=True))
+    server = Server(find(), SavedModel, limits, lambda line: click.echo(line, err=True), find)
     # Ports open when the models are there: who can connect can ask.
     server.versions.poll()
     listeners = Listeners(server, host, rest_port, grpc_port, threads)

@@ -63,6 +63,7 @@ class Server:
       load: opens a version's folder.
       limits: of every request.
       log: takes lines for a person to read.
+      find: looks for the models again, at every poll; None for the same ones for ever.
     """
 
     def __init__(
@@ -71,11 +72,12 @@ class Server:
         load: Callable[[pathlib.Path], Model],
         limits: Limits | None = None,
         log: Callable[[str], None] = lambda line: None,
+        find: Callable[[], Sequence[ModelConfig]] | None = None,
     ) -> None:
         self.limits = limits or Limits()
         self.metrics = Metrics()
         self.log = log
-        self.versions = VersionManager(configs, self._loader(load), log)
+        self.versions = VersionManager(configs, self._loader(load), log, find)
         self._pool = concurrent.futures.ThreadPoolExecutor(os.cpu_count(), "run")
         self._places = threading.BoundedSemaphore(self.limits.waiting)
 

@@ -77,6 +77,7 @@ class VersionManager:
       configs: the models.
       load: opens a version's folder; an exception of any kind is the version's error.
       log: takes lines for a person to read.
+      find: looks for the models again, at every poll; None for the same ones for ever. A ValueError changes nothing.
     """
 
     def __init__(
@@ -84,10 +85,13 @@ class VersionManager:
         configs: Iterable[ModelConfig],
         load: Callable[[pathlib.Path], Model],
         log: Callable[[str], None] = lambda line: None,
+        find: Callable[[], Iterable[ModelConfig]] | None = None,
     ) -> None:
         self._configs = {config.name: config for config in configs}
         self._load = load
         self._log = log
+        self._find = find
+        self._complaint = ""
         self._lock = threading.Lock()
         self._polling = threading.Lock()
         self._states: dict[str, dict[int, State]] = {name: {} for name in self._configs}
@@ -106,8 +110,30 @@ class VersionManager:
     def poll(self) -> None:
         """Looks at the folders once; returns when all that was new has been loaded or has failed."""
         with self._polling:
+            if self._find is not None:
+                self._look_for_models(self._find)
             for config in self._configs.values():
                 self._poll(config)
+
+    def _look_for_models(self, find: Callable[[], Iterable[ModelConfig]]) -> None:
+        try:
+            found = {config.name: config for config in find()}
+        except (OSError, ValueError) as error:
+            if str(error) != self._complaint:  # once, not at every poll
+                self._log(str(error))
+            self._complaint = str(error)
+            return
+        self._complaint = ""
+        gone = set(self._configs) - set(found)
+        with self._lock:
+            for name in found:
+                for table in (self._states, self._loaded):
+                    table.setdefault(name, {})
+                self._failed.setdefault(name, set())
+            self._configs = found
+        for name in sorted(gone):
+            for number in list(self._loaded[name]):
+                self._retire(name, number)
 
     def _poll(self, config: ModelConfig) -> None:
         try:

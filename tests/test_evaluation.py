@@ -54,16 +54,17 @@ def test_mse_is_per_pixel(model, images, dataset) -> None:
     assert report["mse"] == pytest.approx(np.mean((images - model.reconstruct(images)) ** 2), rel=1e-5)
 
 
-@pytest.mark.parametrize("name", ["vae", "langevin_vae"])
-def test_ais_agrees_with_importance_sampling_and_certifies_itself(name, model, dataset) -> None:
+# A flow makes the proposal better, so that fewer samples do.
+@pytest.mark.parametrize(("name", "num_samples"), [("vae", 5000), ("langevin_vae", 1000)])
+def test_ais_agrees_with_importance_sampling_and_certifies_itself(name, num_samples, model, dataset) -> None:
     decoder = model.decoder.get_weights()
     model = tfzoo.create_model(name, event_shape=(6,), latent_dim=2, likelihood="gaussian", scale=0.7, seed=0)
     model.decoder.set_weights(decoder)  # the one that the data come from
     annealing = evaluation.Annealing(num_images=30, num_steps=40, num_chains=16)
-    reports = evaluation.evaluate(model, dataset, ["nll", "ais"], num_samples=5000, annealing=annealing)
+    reports = evaluation.evaluate(model, dataset, ["nll", "ais"], num_samples=num_samples, annealing=annealing)
     ais = reports["ais"]
     if name != "vae":
-        assert "from q(z|x) and 5 steps, 5000 samples" in reports["nll"]["estimator"]
+        assert "from q(z|x) and 5 steps, 1000 samples" in reports["nll"]["estimator"]
     # Both are close to log p(x) on this small model, on the same images.
     assert ais["ais"] == pytest.approx(reports["nll"]["nll"], abs=0.1)
     assert ais["bdmc_gap"] + 4 * ais["bdmc_gap_standard_error"] >= 0

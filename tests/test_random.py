@@ -185,6 +185,34 @@ def test_split_and_fold_in_make_seeds_that_differ(seed):
     assert abs(np.mean(noise[0] * noise[1])) < 4.0 / np.sqrt(noise[0].size)
 
 
+def split_mix(state):
+    """SplitMix64's output at a state, in plain integers."""
+    state = (state ^ state >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+    state = (state ^ state >> 27) * 0x94D049BB133111EB % 2**64
+    return state ^ state >> 31
+
+
+def test_seeds_of_examples_are_split_by_the_published_generator():
+    golden = 0x9E3779B97F4A7C15
+    published = [6457827717110365317, 3203168211198807973, 9817491932198370423]
+    assert [split_mix((1234567 + k * golden) % 2**64) for k in (1, 2, 3)] == published
+    words = SEEDS.view(np.uint64)[:, 0].tolist()
+    for k, seeds in enumerate(random.split(tf.constant(SEEDS), 3)):
+        expected = [split_mix((split_mix(word) + (k + 1) * golden) % 2**64) for word in words]
+        assert np.asarray(seeds).view(np.uint64)[:, 0].tolist() == expected
+        np.testing.assert_array_equal(random.fold_in(tf.constant(SEEDS), k), seeds)
+
+
+def test_neighbouring_seeds_give_noise_without_correlation():
+    seeds = tf.constant(np.stack([np.zeros(4_000), np.arange(4_000)], 1).astype(np.int32))
+    draw = tf.function(lambda: tf.concat([random.normal([4_000, 1], each) for each in random.split(seeds, 3)], 1))
+    noise = draw().numpy()
+    table = np.concatenate([noise[:-1], noise[1:]], axis=1)  # an example's three draws, and those of the next one
+    correlation = np.corrcoef(table, rowvar=False)
+    assert np.abs(correlation - np.eye(6)).max() < 4.5 / np.sqrt(len(table))
+    assert np.abs(noise.mean(0)).max() < 4.5 / np.sqrt(4_000)
+
+
 def test_one_replica_keeps_the_seed_and_two_get_different_ones():
     seed = random.as_seed(1)
     np.testing.assert_array_equal(random.fold_in_replica(seed), seed)

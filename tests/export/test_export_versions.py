@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import time
 
 import pytest
 
@@ -79,6 +80,16 @@ def test_a_failure_leaves_nothing_behind(base, existing):
     with pytest.raises(OSError, match="No space"):
         fill_the_disk()
     assert sorted(base.parents[1].rglob("*")) == before
+
+
+def test_what_a_killed_export_left_is_taken_away_a_day_later(base):
+    publish(base)
+    for name, age in (("killed", 25 * 3600), ("running", 23 * 3600)):
+        (base / f".new-{name}").mkdir()
+        (base / f".new-{name}" / "file").write_text("")
+        os.utime(base / f".new-{name}", (time.time() - age,) * 2)
+    publish(base)
+    assert names(base) == [".new-running", "1", "2"]
 
 
 def test_the_oldest_are_removed(base):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.integrate
 import tensorflow as tf
 
 from tests.geometry.spaces import half_plane, linear, small_decoder, sphere, sphere_chart
@@ -37,7 +38,7 @@ def test_splines_have_as_many_coefficients_as_nodes_and_fixed_ends(num_nodes):
     np.testing.assert_allclose(basis.values[[0, -1]], 0.0, atol=1e-12)
     assert np.linalg.matrix_rank(basis.values) == num_nodes
     np.testing.assert_allclose(np.gradient(basis.values, times, axis=0)[1:-1], basis.slopes[1:-1], atol=2e-3)
-    gram = np.trapezoid(basis.slopes[:, :, None] * basis.slopes[:, None], times, axis=0)
+    gram = scipy.integrate.trapezoid(basis.slopes[:, :, None] * basis.slopes[:, None], times, axis=0)
     np.testing.assert_allclose(gram, np.eye(num_nodes), atol=1e-4)
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.integrate
 import scipy.optimize
 import tensorflow as tf
 
@@ -226,7 +227,7 @@ def test_one_latent_dimension_is_arc_length():
     helix = lambda z: tf.concat([tf.cos(z), tf.sin(z), 0.5 * z**2], axis=1)  # noqa: E731
     z0, z1 = np.array([[-1.0], [0.3]]), np.array([[2.0], [0.4]])
     t = np.linspace(z0, z1, 10001)
-    exact = np.trapezoid(np.sqrt(1.0 + t**2), t, axis=0)[:, 0]
+    exact = scipy.integrate.trapezoid(np.sqrt(1.0 + t**2), t, axis=0)[:, 0]
     found = geodesic.solve(helix, z0, z1)
     np.testing.assert_allclose(found.length, exact, rtol=1e-3)
     np.testing.assert_allclose(np.sqrt(found.energy), exact, rtol=1e-3)
@@ -310,6 +311,10 @@ Z = np.zeros([2, 2], np.float32)
     [
         (lambda: geodesic.solve(None, Z, Z), r"Received: embedding_fn=None, metric_fn=None$"),
         (lambda: geodesic.solve(sphere, Z, Z[:, :1]), r"^z0 and z1 must be points of the same space.*and \(2, 1\)$"),
+        (
+            lambda: geodesic.solve(sphere, Z, tf.zeros([2, 2], tf.float64)),
+            r"^z1 must .* of float32\. Received: float64$",
+        ),
         (lambda: geodesic.solve(sphere, Z, np.zeros([3, 2])), r"^z0 and z1 .*shapes that broadcast\. Received: "),
         (lambda: geodesic.solve(sphere, Z + np.nan, Z), r"^z0 must be finite\. Received: 4 values that are not$"),
         (lambda: geodesic.solve(sphere, Z, Z, curve="bezier"), r"^curve must be one of .*Received: 'bezier'$"),

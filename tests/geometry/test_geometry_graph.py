@@ -105,6 +105,7 @@ def test_no_code_is_a_better_centre_and_every_code_is_with_its_nearest_one():
     np.testing.assert_allclose(found.inertia, squares[centres].min(axis=0).sum(), rtol=1e-6)
     again = clustering.kmeans(found_graph, 4, num_starts=3)
     np.testing.assert_array_equal(again.labels, found.labels)
+    assert clustering.kmeans(found_graph, 4, num_starts=1, max_iterations=1).inertia >= found.inertia
     # More runs do no harm; as many clusters as codes leave nothing.
     assert clustering.kmeans(found_graph, 4, num_starts=6).inertia <= found.inertia
     assert clustering.kmeans(found_graph, 60, num_starts=1).inertia == 0.0

@@ -95,7 +95,9 @@ def test_symmetric_and_positive_definite_also_far_from_the_data():
 def test_a_product_with_a_vector_needs_no_jacobian(jit_compile):
     decoder, _, _ = small_decoder(3)
     z, v = tf.unstack(tf.random.stateless_normal([2, 2, 4, 3], [0, 3]))
-    product = tf.function(lambda z, v: metric.metric_vector_product(decoder, z, v), jit_compile=jit_compile)(z, v)
+    product = metric.metric_vector_product(decoder, z, v)
+    if jit_compile:
+        product = tf.function(lambda z, v: metric.metric_vector_product(decoder, z, v), jit_compile=True)(z, v)
     np.testing.assert_allclose(product, tf.linalg.matvec(metric.pullback(decoder, z), v), rtol=1e-4, atol=1e-4)
 
 
@@ -159,7 +161,12 @@ Z = np.zeros([4, 2], np.float32)
         (lambda: metric.pullback(sphere, Z, jitter=-1.0), r"^jitter must be a number of at least 0\. Received: -1\.0$"),
         (lambda: metric.pullback(tf.reduce_sum, Z), r"^a function of 4 points must return.*Received: float32 \(\)$"),
         (lambda: metric.metric_vector_product(sphere, Z, Z[0]), r"^vector must have the shape.*Received: \(2,\)$"),
-        (lambda: metric.log_volume(Z), r"^a metric must be \[\.\.\., D, D\]\. Received: shape \(4, 2\)$"),
+        (lambda: metric.log_volume(Z), r"^a metric must be \[\.\.\., D, D\]\. Received: float32 \(4, 2\)$"),
+        (lambda: metric.log_volume(np.float64(1.0)), r"Received: float64 \(\)$"),
+        (
+            lambda: metric.pullback(sphere, [[1.0], [1.0, 2.0]]),
+            r"^z must be points \[\.\.\., D\] of numbers\. Received: list$",
+        ),
         (lambda: metric.inverse(np.full([2, 2], np.nan)), r"Received: 1 singular of 1, eigenvalues \[0\. 0\.\]$"),
         (lambda: metric.christoffel(lambda z: z, Z), r"^metric_fn must return one metric.*Received: shape \(4, 2\)$"),
         (

@@ -75,6 +75,28 @@ def test_log_prob_agrees_with_a_numerical_integral(name, test_seed):
     assert abs(np.mean(difference)) < 4 * np.std(difference) / np.sqrt(16)
 
 
+@pytest.mark.fast
+def test_chains_that_inpaint_find_the_codes_of_what_is_visible():
+    """As a search of all codes does; with the paper's step size they would hardly leave their starts."""
+    _, x = simulate(4)
+    mask = np.array([1.0, 1, 1, 0, 0, 1])
+    encoder = keras.layers.Dense(4, dtype="float64")
+    model = linear_model("latent_flow_vae", encoder=encoder, num_steps=1, hidden_units=(8,))
+    axis = np.linspace(-4.0, 4.0, 401)
+    grid = np.stack(np.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)
+    squares = ((grid @ W.T + OFFSET)[:, np.newaxis] - x) ** 2 @ mask / (2 * SCALE**2)
+    best = grid[np.argmax(model.prior().log_prob(grid)[:, np.newaxis] - squares, axis=0)]
+    expected = np.where(mask > 0, x, best @ W.T + OFFSET)
+    found = np.asarray(model.inpaint(np.where(mask > 0, x, 99.0), mask, 3, seed=0))
+    np.testing.assert_allclose(found, np.broadcast_to(expected, found.shape), atol=0.02 * np.abs(W).sum(1).max())
+    np.testing.assert_array_equal(found[..., mask > 0], np.broadcast_to(x[:, mask > 0], (3, 4, 4)))
+    printed = np.asarray(model.inpaint(x, mask, 3, seed=0, step_size=0.002))
+    assert np.abs(printed - expected)[..., mask == 0].mean() > 0.3
+    each = np.arange(8).reshape(4, 2)
+    alone = model.inpaint(x[1:2], mask, 3, each[1:2], num_steps=3)
+    np.testing.assert_allclose(model.inpaint(x, mask, 3, each, num_steps=3)[:, 1:2], alone, rtol=1e-9)
+
+
 # === Learning ===
 
 

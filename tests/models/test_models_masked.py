@@ -7,6 +7,8 @@ import tensorflow as tf
 
 import tfzoo
 from tests.models.linear_gaussian import OFFSET, SCALE, D, N, W, simulate
+from tfzoo.distributions.energy_prior import EnergyPrior
+from tfzoo.distributions.flow_prior import FlowPrior
 from tfzoo.integrators import short_run
 from tfzoo.models import saved_model
 from tfzoo.models.inpainting import deviation
@@ -27,6 +29,8 @@ def trained(data, name="abp", **options):
     keras.utils.set_random_seed(0)
     options = {"latent_dim": 3, "num_steps": 2, "step_size": 0.1, "inference": "short_run", "seed": 1, **options}
     decoder = keras.Sequential([keras.layers.Dense(32), keras.layers.Reshape(SHAPE)])
+    if options.get("contrast") == "flow":
+        options["prior"] = EnergyPrior(3, proposal=FlowPrior(3, num_steps=1, width=8))
     model = tfzoo.create_model(name, event_shape=SHAPE, decoder=decoder, **options)
     model.compile(keras.optimizers.SGD(1e-3))
     dataset = tf.data.Dataset.from_tensor_slices(data).batch(9)
@@ -199,7 +203,8 @@ def test_an_export_has_a_number_of_steps_of_its_own():
     data, seed = masked_data(), np.arange(18, dtype=np.int32).reshape(9, 2)
     images, mask = data["image"], np.broadcast_to(data["mask"], (9, *SHAPE))
     options = {"chain": "noise", "num_steps": 1, "step_size": 0.3, "num_annealing_steps": 1, "noise": False}
-    model = tfzoo.create_model("abp", event_shape=SHAPE, latent_dim=3, seed=1, **options)
+    decoder = keras.Sequential([keras.layers.Dense(32), keras.layers.Reshape(SHAPE)])
+    model = tfzoo.create_model("abp", event_shape=SHAPE, latent_dim=3, decoder=decoder, seed=1, **options)
     served = saved_model.signatures(model, num_samples=1, num_points=2, num_steps=4)
     inputs = {"images": tf.constant(images), "seed": tf.constant(seed)}
     found = {

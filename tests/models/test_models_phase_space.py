@@ -271,8 +271,8 @@ def test_the_annealed_bound_tightens_with_steps_where_the_plain_flow_stalls(name
     for (wide, wide_error), (tight, tight_error) in itertools.pairwise(annealed):
         assert tight < wide - 2 * np.hypot(wide_error, tight_error)
     assert 0 < annealed[-1][0] < 0.1 * annealed[0][0]
-    plain = gaps(name, steps, test_seed, step_size=0.2)
-    assert plain[-1][0] > 5 * annealed[-1][0]
+    ((plain, _),) = gaps(name, steps[-1:], test_seed, step_size=0.2)
+    assert plain > 5 * annealed[-1][0]
 
 
 @pytest.mark.parametrize("name", ["langevin_vae", "hamiltonian_vae"])
@@ -299,8 +299,9 @@ def test_a_cooled_flow_tightens_the_bound_where_one_that_keeps_its_energy_cannot
 # === What diverges ===
 
 
-@pytest.mark.parametrize("name", ["langevin_vae", "hamiltonian_vae"])
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize(
+    ("name", "jit_compile"), [("langevin_vae", False), ("langevin_vae", True), ("hamiltonian_vae", False)]
+)
 def test_training_goes_on_without_diverged_chains(name, jit_compile):
     """Half of the images lie where the steps are far too long; their chains are left out, and nothing is NaN."""
 

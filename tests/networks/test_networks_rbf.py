@@ -53,7 +53,8 @@ def test_centres_are_those_of_k_means():
 
 def test_fewer_codes_than_centres_become_the_centres():
     codes = np.array([[1.0, 2.0], [3.0, 4.0]])
-    made = layer(codes)
+    made = RBFScale((3, 2), num_centres=5)
+    made.fit_centres(codes)  # which builds it
     assert {tuple(row) for row in made.centres.numpy()} == {(1.0, 2.0), (3.0, 4.0)}
 
 

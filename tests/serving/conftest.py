@@ -19,8 +19,8 @@ def open_server(tmp_path):
         fake.FakeModel.started.clear()
         before = list(fake.OPEN)
 
-        def make(configs, limits=None, load=fake.FakeModel, lines=None):
-            server = Server(configs, load, limits or Limits(), (lines if lines is not None else []).append)
+        def make(configs, limits=None, load=fake.FakeModel, lines=None, find=None):
+            server = Server(configs, load, limits or Limits(), (lines if lines is not None else []).append, find)
             server.versions.poll()
             stack.callback(server.close)
             return server

@@ -1,7 +1,8 @@
 """Deployment files name what exists, in the forms that their readers take.
 
-No container engine and no cluster is asked: text protos are parsed with their messages, YAML with a check of its
-structure by hand. Whether the stock server takes them is for serving/verify_docker.sh to say.
+No container engine and no cluster is asked: text protos are parsed with their messages, Compose and Kubernetes files
+held against their published schemas, KServe's by hand against the names of its Python models (0.21). Whether the stock
+server takes them is for serving/verify_docker.sh to say.
 """
 
 import json
@@ -10,10 +11,13 @@ import pathlib
 import subprocess
 import sys
 
+import kubernetes_validate
 import numpy as np
+import pydantic
 import pytest
 import yaml
 from click.testing import CliRunner
+from compose_pydantic import ComposeSpecification
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
@@ -103,6 +107,19 @@ def test_the_health_check_of_compose_runs(model, status, tmp_path):
     finally:
         listeners.stop()
         server.close()
+
+
+def test_compose_and_kubernetes_keep_their_schemas():
+    compose = yaml.safe_load((SERVING / "compose.yaml").read_text())
+    ComposeSpecification(**compose)
+    compose["services"]["serving"]["comand"] = []
+    with pytest.raises(pydantic.ValidationError, match=r"services\.serving\.comand"):
+        ComposeSpecification(**compose)
+    for manifest in yaml.safe_load_all((SERVING / "kubernetes.yaml").read_text()):
+        kubernetes_validate.validate(manifest, "1.31", strict=True)
+        manifest["spec"]["prots"] = []
+        with pytest.raises(kubernetes_validate.ValidationError, match="'prots' was unexpected"):
+            kubernetes_validate.validate(manifest, "1.31", strict=True)
 
 
 def test_kubernetes():

@@ -1,6 +1,7 @@
 """Versions come, go and fail as TF Serving's do, and no request is dropped."""
 
 import concurrent.futures
+import functools
 import pathlib
 import shutil
 import threading
@@ -113,6 +114,33 @@ def test_a_base_path_that_is_gone_changes_nothing_and_an_empty_one_unloads(open_
     server.versions.poll()
     with pytest.raises(ServingError, match=r"^NOT_FOUND: Servable not found for request: Latest\(m\)$"):
         ask(server)
+
+
+def test_models_come_and_go_as_they_are_found(open_server, tmp_path):
+    fake.publish(tmp_path / "m", 1, 2.0)
+    lines = []
+    find = functools.partial(models_config.of_folder, tmp_path)
+    server = open_server(find(), find=find, lines=lines)
+    fake.publish(tmp_path / "later", 3, 5.0)
+    server.versions.poll()
+    assert server.versions.names == ["later", "m"]
+    assert states(server, "later") == {3: "AVAILABLE"}
+    shutil.rmtree(tmp_path / "later")
+    server.versions.poll()
+    assert server.versions.names == ["m"]
+    assert states(server, "later") == {3: "END"}
+    fake.publish(tmp_path / "later", 3, 6.0)
+    server.versions.poll()
+    assert states(server, "later") == {3: "AVAILABLE"}
+    # What cannot be read changes nothing, and is said once.
+    tmp_path.rename(tmp_path.with_name("aside"))
+    for _ in range(2):
+        server.versions.poll()
+    tmp_path.with_name("aside").rename(tmp_path)
+    assert ask(server) == (1, 2.0)
+    assert [line for line in lines if "must have models" in line] == [
+        f"The folder must have models as NAME/VERSION, such as vae/1. Received: {tmp_path}"
+    ]
 
 
 def test_no_request_fails_while_versions_change(open_server, tmp_path):

@@ -34,7 +34,8 @@ def as_points(name: str, value: TensorLike, *, dtype: tf.DType | None = None, li
             points = tf.cast(points, tf.float32)
     except (TypeError, ValueError) as error:
         kind = "numbers" if dtype is None else dtype.name
-        raise ValueError(f"{name} must be points [..., D] of {kind}. Received: {value!r}") from error
+        received = getattr(getattr(value, "dtype", None), "name", type(value).__name__)
+        raise ValueError(f"{name} must be points [..., D] of {kind}. Received: {received}") from error
     if points.dtype not in (tf.float32, tf.float64) or not points.shape.rank or not points.shape[-1]:
         raise ValueError(
             f"{name} must be points [..., D] of float32 or float64. Received: {points.dtype.name} {points.shape}"

@@ -141,10 +141,9 @@ def _lift(metric: Tensor, jitter: float) -> Tensor:
 
 def _cholesky(metric: TensorLike) -> Tensor:
     metric = tf.convert_to_tensor(metric)
-    if not metric.dtype.is_floating or metric.shape.rank is None or metric.shape.rank < 2 or not metric.shape[-1]:
+    sizes = metric.shape[-2:]
+    if not metric.dtype.is_floating or sizes.rank != 2 or not sizes[1] or not sizes[1:].is_compatible_with(sizes[:1]):
         raise ValueError(f"a metric must be [..., D, D]. Received: {metric.dtype.name} {metric.shape}")
-    if not metric.shape[-1:].is_compatible_with(metric.shape[-2:-1]):
-        raise ValueError(f"a metric must be [..., D, D]. Received: shape {metric.shape}")
     if tf.executing_eagerly():
         _check_positive_definite(metric.numpy())
     return tf.linalg.cholesky(metric)

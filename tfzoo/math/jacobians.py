@@ -42,9 +42,9 @@ def outputs(fn: Callable[[Tensor], Any], z: Tensor) -> tuple[Tensor, ...]:
 def value_and_jacobian(fn: Callable[[Tensor], Any], z: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     """Returns the outputs ``[N, M]`` of `fn` at `z` ``[N, D]``, and their derivatives ``[N, D, M]``.
 
-    By forward mode, unless there are fewer outputs than inputs. Arguments and errors as `outputs`.
+    By forward mode, unless there are fewer outputs than inputs. Arguments and errors as `outputs`; D must be known.
     """
-    size = _size(z)
+    size = z.shape[-1]
     with tf.GradientTape(persistent=True) as outer:
         with tf.GradientTape(persistent=True) as inner:
             inner.watch(z)
@@ -79,12 +79,6 @@ def directional_derivative(
         pulled = inner.gradient(values, z, directions, unconnected_gradients=tf.UnconnectedGradients.ZERO)
     tangents = outer.gradient(pulled, directions, direction, unconnected_gradients=tf.UnconnectedGradients.ZERO)
     return values, tuple(tangents)
-
-
-def _size(z: Tensor) -> int:
-    if z.shape.rank != 2 or z.shape[-1] is None:
-        raise ValueError(f"points must be [N, D] with a known D. Received: shape {z.shape}")
-    return z.shape[-1]
 
 
 def _units(z: Tensor, size: int) -> Sequence[Tensor]:

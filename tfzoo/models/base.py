@@ -237,8 +237,11 @@ class LatentVariableModel(PriorOptimizer, abc.ABC):
 
     # === Training ===
 
-    # Whether inference and learning can do with a part of the pixels: data may have a "mask", an export can inpaint.
+    # Whether inference and learning can do with a part of the pixels: data may have a "mask".
     takes_masks = False
+
+    # Whether an export has the signature `inpaint`: an image's completion depends on its own seed only.
+    serves_inpainting = False
 
     # Whether the epoch of the lowest validation loss is the best one. False where this loss says little of the model,
     # as after a short chain from noise: the last epoch is kept then.

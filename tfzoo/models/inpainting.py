@@ -1,7 +1,9 @@
-"""Missing pixels from an amortised posterior: Metropolis-within-Gibbs.
+"""Missing pixels: from chains of codes, or by Metropolis-within-Gibbs from an amortised posterior.
 
-The target is p(z, x_missing | x_visible). Each step proposes z' ~ q(z | x), x the image as completed so far, accepts it
-with probability min(1, r),
+`from_chains` decodes the ends of chains on log p(z, x_visible), as the papers of short-run inference do (Xie et al.).
+
+`metropolis_within_gibbs` has the target p(z, x_missing | x_visible). Each step proposes z' ~ q(z | x), x the image as
+completed so far, accepts it with probability min(1, r),
 
     r = p(x, z') q(z | x) / (p(x, z) q(z' | x)),
 
@@ -12,6 +14,7 @@ References:
   Rezende, Mohamed, Wierstra, "Stochastic Backpropagation", https://arxiv.org/abs/1401.4082, section 6
   Mattei, Frellsen, "Leveraging the Exact Likelihood of Deep Latent Variable Models",
     https://arxiv.org/abs/1802.04826, algorithm 1
+  Xie et al., "A Tale of Two Latent Flows", https://arxiv.org/abs/2301.09300, section 4.3
 """
 
 from collections.abc import Callable
@@ -20,9 +23,41 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tfzoo import random
+from tfzoo.models.masked import visible
 from tfzoo.types import LogProbFn, Tensor
 
-__all__ = ["deviation", "metropolis_within_gibbs"]
+__all__ = ["deviation", "from_chains", "metropolis_within_gibbs"]
+
+
+def from_chains(
+    x: Tensor,
+    mask: Tensor,
+    *,
+    start: Callable[[Tensor, Tensor], Tensor],
+    move: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor],
+    decode: Callable[[Tensor], Tensor],
+    num_samples: int,
+    seed: Tensor,
+) -> Tensor:
+    """Returns completions ``[S, B, *event_shape]``: the visible pixels of `x`, and decoded ends of chains elsewhere.
+
+    Args:
+      x: images ``[B, *event_shape]``.
+      mask: of the same shape, 1 = visible.
+      start: images and a seed to where their chains start, ``[B, D]``.
+      move: images with 0 in place of what is hidden, their masks, starts and a seed to the ends of their chains.
+      decode: latents to images.
+      num_samples: S chains for each image.
+      seed: ``[2]``, or ``[B, 2]``: then each image's completions depend on its own seed only.
+    """
+    start_seeds, noise_seeds = zip(*(random.split(each) for each in random.split(seed, num_samples)), strict=True)
+    z = tf.concat([start(x, each) for each in start_seeds], 0)
+    shape = tf.concat([[num_samples], tf.shape(x)], 0)
+    rows = tf.concat([[-1], tf.shape(x)[1:]], 0)
+    x, mask = (tf.reshape(tf.broadcast_to(each, shape), rows) for each in (x, mask))  # [S B, ...]
+    noise_seed = tf.concat(noise_seeds, 0) if seed.shape.rank == 2 else noise_seeds[0]
+    z = move(visible(x, mask), mask, z, noise_seed)
+    return tf.reshape(tf.where(mask > 0, x, decode(z)), shape)
 
 
 def metropolis_within_gibbs(

@@ -30,8 +30,9 @@ from tfzoo import random
 from tfzoo.checks import check_positive
 from tfzoo.integrators import short_run
 from tfzoo.integrators.arguments import check_num_steps
+from tfzoo.models import inpainting
 from tfzoo.models.base import LatentVariableModel
-from tfzoo.models.masked import as_visible, take_mask, visible
+from tfzoo.models.masked import as_visible, take_mask
 from tfzoo.models.persistent_chains import PersistentChains, batch_index, count_examples
 from tfzoo.models.validation import as_mask, check_event_shape
 from tfzoo.networks import default
@@ -70,6 +71,7 @@ class MCMCModel(LatentVariableModel):
     # The joint density after a short chain from noise says little about a model: the last epoch is kept.
     selects_on_validation = False
     takes_masks = True
+    serves_inpainting = True
     num_served_samples = 16
 
     def __init__(
@@ -370,20 +372,15 @@ class MCMCModel(LatentVariableModel):
         check_positive("num_samples", num_samples)
         x = self._as_images(x)
         mask, seed = as_mask(mask, x), self._as_seed(seed)
-        start_seeds, noise_seeds = zip(*(random.split(each) for each in random.split(seed, num_samples)), strict=True)
-        start = tf.concat([self._from_noise(x, each) for each in start_seeds], 0)
-        shape = tf.concat([[num_samples], tf.shape(x)], 0)
-        rows = tf.concat([[-1], tf.shape(x)[1:]], 0)
-        x, mask = (tf.reshape(tf.broadcast_to(each, shape), rows) for each in (x, mask))  # [S B, ...]
-        z = self._run(
-            visible(x, mask),
-            start,
-            tf.concat(noise_seeds, 0) if seed.shape.rank == 2 else noise_seeds[0],
-            num_steps=self._inference_steps(num_steps, self.inference),
-            mask=mask,
-            noise=self.noise and self.inference != "descent",
-        ).position
-        return tf.reshape(tf.where(mask > 0, x, self.decode(z)), shape)
+        num_steps = self._inference_steps(num_steps, self.inference)
+        noise = self.noise and self.inference != "descent"
+
+        def move(x: Tensor, mask: Tensor, z: Tensor, seed: Tensor) -> Tensor:
+            return self._run(x, z, seed, num_steps=num_steps, mask=mask, noise=noise).position
+
+        return inpainting.from_chains(
+            x, mask, start=self._from_noise, move=move, decode=self.decode, num_samples=num_samples, seed=seed
+        )
 
     def get_config(self) -> dict:
         return {

@@ -51,8 +51,8 @@ def signatures(
       model: any model of the zoo.
       num_samples: importance samples, or annealed chains, behind `log_prob`; None takes 100 or 16 of them.
       num_points: images of an interpolation, both ends included.
-      num_steps: of the chains behind all that infers, for models that infer by a Markov chain; None takes the model's
-        own.
+      num_steps: of the chains behind all that infers, or behind `inpaint` where only that has chains; None takes the
+        model's own.
 
     Raises:
       ValueError: if a number is not positive, or `num_steps` is given for a model with an encoder.
@@ -61,9 +61,10 @@ def signatures(
         num_samples = model.num_served_samples
     check_positive("num_samples", num_samples)
     check_positive("num_points", num_points)
-    if num_steps is not None and not model.takes_masks:
+    if num_steps is not None and not model.serves_inpainting:
         raise ValueError(f"num_steps is of models that infer by a Markov chain. Received: num_steps={num_steps}")
-    options = {} if num_steps is None else {"num_steps": check_positive("num_steps", num_steps)}
+    steps = {} if num_steps is None else {"num_steps": check_positive("num_steps", num_steps)}
+    options = steps if model.takes_masks else {}  # of `encode` and what uses it
     images = tf.TensorSpec([None, *model.event_shape], tf.float32)
     z = tf.TensorSpec([None, model.latent_dim], tf.float32)
     seed = tf.TensorSpec([None, 2], tf.int32)
@@ -78,7 +79,7 @@ def signatures(
         return model.interpolate(start, end, num_points, seed=tf.zeros([tf.shape(start)[0], 2], tf.int32), **options)
 
     def inpaint(images: Tensor, mask: Tensor, seed: Tensor) -> Tensor:
-        return model.inpaint(images, mask, 1, seed, **options)[0]
+        return model.inpaint(images, mask, 1, seed, **steps)[0]
 
     table: dict[str, tuple[Callable[..., Tensor], dict[str, tf.TensorSpec], str]] = {
         "encode": (functools.partial(model.encode, **options), {"images": images, "seed": seed}, "z"),
@@ -89,7 +90,7 @@ def signatures(
         "score": (functools.partial(model.anomaly_score, **options), {"images": images, "seed": seed}, "score"),
         "interpolate": (interpolate, {"start": images, "end": images}, "images"),
     }
-    if model.takes_masks:
+    if model.serves_inpainting:
         table["inpaint"] = (inpaint, {"images": images, "mask": images, "seed": seed}, "images")
     functions = {name: _function(*row) for name, row in table.items()}
     functions["serving_default"] = functions["reconstruct"]
