@@ -128,6 +128,16 @@ def test_picture_verbs_write_png_grids(
     np.testing.assert_array_equal(np.asarray(Image.open(trained / f"{name}.png")), pixels)  # same seed, same picture
 
 
+def test_interpolations_on_geodesics_have_two_rows_a_pair(trained: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    rows = {}
+    for options in ([], ["--geodesic"]):
+        out = tmp_path / "picture.png"
+        assert run("interpolate", str(trained), "--out", str(out), "--count", "1", "--points", "3", *options) == 0
+        rows[len(options)] = np.asarray(Image.open(out)).shape[0]
+    assert 1.8 * rows[0] < rows[1] < 2.2 * rows[0]
+    assert run("geometry", str(trained)) == 1  # of more than two latents
+
+
 def test_a_folder_of_volumes_can_be_trained_on_and_looked_at(tmp_path: pathlib.Path) -> None:
     scans = tmp_path / "scans"
     scans.mkdir()
@@ -180,6 +190,7 @@ def test_list_names_everything(capsys: pytest.CaptureFixture) -> None:
         "sample",
         "reconstruct",
         "interpolate",
+        "geometry",
         "inpaint",
         "recover",
         "latents",

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from tfzoo import data, pictures, runs
 from tfzoo.callbacks import Snapshot
+from tfzoo.latent_geometry import Map, paths
 from tfzoo.models.base import LatentVariableModel
 from tfzoo.models.inpainting import deviation
 from tfzoo.posterior_grid import Comparison
@@ -22,6 +23,7 @@ __all__ = [
     "write_inpaintings",
     "write_interpolations",
     "write_latents",
+    "write_map",
     "write_posterior",
     "write_reconstructions",
     "write_recoveries",
@@ -94,11 +96,20 @@ def write_interpolations(
     images: Tensor,
     *,
     num_points: int = 10,
+    geodesic: bool = False,
     seed: int = 0,
 ) -> None:
-    """Walks from each image of the first half to one of the second, a row each."""
+    """Walks from each image of the first half to one of the second, a row each.
+
+    With `geodesic` there are two rows for each pair: along the straight line, and along the geodesic below it.
+    """
     half = len(images) // 2
-    walk = model.interpolate(images[:half], images[half : 2 * half], num_points, seed=seed)
+    if geodesic:
+        codes = model.encode(images[: 2 * half], seed=seed)
+        both = tf.stack(paths(model, codes[:half], codes[half:], num_points), axis=1)  # [half, 2, num_points, D]
+        walk = model.decode(tf.reshape(both, [-1, model.latent_dim]))
+    else:
+        walk = model.interpolate(images[:half], images[half : 2 * half], num_points, seed=seed)
     _save(config, path, tf.reshape(walk, [-1, *model.event_shape]), num_points)
 
 
@@ -242,6 +253,24 @@ def write_latents(
     for share, style in ((50, "solid"), (95, "dashed")):
         panels[0, 0].plot([], [], color="black", linestyle=style, linewidth=1.0, label=f"{share} % of the prior")
     figure.legend(loc="outside lower center", ncols=6, frameon=False)
+    _save_figure(path, figure)
+
+
+def write_map(path: pathlib.Path, survey: Map) -> None:
+    """Shows a two-dimensional latent space: its log volume, lines against geodesics, and Brownian motions."""
+    figure = Figure(figsize=(11, 5), layout="constrained")
+    left, right = figure.subplots(1, 2, sharex=True, sharey=True)
+    for axes in (left, right):
+        shown = axes.pcolormesh(*survey.axes, survey.log_volume.T, cmap="viridis", rasterized=True)
+        axes.scatter(*survey.codes.T, s=3, c="white", linewidths=0, alpha=0.5, rasterized=True)
+        axes.set(xlabel="z_1", ylabel="z_2")
+    for curves, style in ((survey.lines, "--"), (survey.geodesics, "-")):
+        left.plot(*np.moveaxis(curves, -1, 0).swapaxes(1, 2), style, color="tab:red", linewidth=1.2)
+    saved = 1.0 - np.mean(survey.energies[1] / survey.energies[0])
+    left.set_title(f"geodesics have {100 * saved:.0f} % less energy than lines (dashed)")
+    right.plot(*np.moveaxis(survey.walks, -1, 0), linewidth=0.8)
+    right.set_title(f"{survey.walks.shape[1]} Brownian motions")
+    figure.colorbar(shown, ax=(left, right), label="log sqrt(det G)")
     _save_figure(path, figure)
 
 

@@ -18,6 +18,7 @@ from tfzoo.models import (
     LatentFlow,
     LatentFlowVAE,
     PCPMapVAE,
+    RiemannianVAE,
     ShortRunOT,
 )
 from tfzoo.models.base import LatentVariableModel
@@ -36,6 +37,7 @@ _MODELS: dict[str, type[LatentVariableModel]] = {
     "latent_flow": LatentFlow,
     "latent_flow_vae": LatentFlowVAE,
     "pcp_map_vae": PCPMapVAE,
+    "riemannian_vae": RiemannianVAE,
     "short_run_ot": ShortRunOT,
     "vae": VAE,
 }

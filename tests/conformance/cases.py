@@ -25,6 +25,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "flow": "real_nvp",
     },
     "pcp_map_vae": {"hidden_units": (8,), "context_dim": 4},
+    # All weights at once, as in the second stage: two stages are tried in test_models_riemannian_vae.py.
+    "riemannian_vae": {"first_stage_epochs": 0, "num_centres": 8, "num_nodes": 2, "num_brownian_steps": 2},
     "vae": {},
 }
 # Of models without an encoder; Bernoulli, as the others are.
@@ -34,14 +36,26 @@ MCMC_OPTIONS: dict[str, dict[str, Any]] = {
     "latent_flow": {"inference": "short_run", "flow_steps": 1, "flow_width": 16, "flow": "real_nvp"},
     "short_run_ot": {"step_size": 0.1},
 }
-OPTIONS["latent_flow_vae"]["likelihood"] = "bernoulli"
+for _name in ("latent_flow_vae", "riemannian_vae"):
+    OPTIONS[_name]["likelihood"] = "bernoulli"
 for _options in MCMC_OPTIONS.values():
     # One temperature: annealing itself is tried elsewhere, and its graph is large.
     _options.update(likelihood="bernoulli", num_steps=2, num_annealing_steps=1)
 ALL_OPTIONS = {**OPTIONS, **MCMC_OPTIONS}
 
 # Models that read their input as another one does; what is wrong with it is tried on that one.
-LIKE_ANOTHER = {"latent_ebm", "latent_flow", "latent_flow_vae"}
+LIKE_ANOTHER = {"latent_ebm", "latent_flow", "latent_flow_vae", "riemannian_vae"}
+
+# Models whose training step is a large graph, and what is tried of them with --runslow only: parts of it are tried by
+# other promises, and in the models' own tests.
+DEAR = {"riemannian_vae"}
+DEAR_PROMISES = {
+    "test_a_step_changes_every_weight",
+    "test_a_users_function_of_unknown_batch_traces_once_and_agrees_with_eager",
+    "test_float64_from_end_to_end",
+    "test_mixed_precision_trains_with_float32_densities",
+    "test_the_same_loss_and_update_as_one_replica",
+}
 
 # Methods that only a model with an encoder has.
 AMORTISED_METHODS = {"elbo", "base_posterior"}

@@ -8,6 +8,8 @@ from tests.conformance.cases import (
     AMORTISED_CASES,
     AMORTISED_METHODS,
     CASES,
+    DEAR,
+    DEAR_PROMISES,
     IMAGE_CASES,
     LIKE_ANOTHER,
     TRAINING_CASES,
@@ -37,6 +39,12 @@ def pytest_collection_modifyitems(config, items):
         if not isinstance(case, Case) or case.amortised:
             return True
         return not {parameters.get("method"), parameters.get("name")} & AMORTISED_METHODS
+
+    for item in items:
+        parameters = getattr(getattr(item, "callspec", None), "params", {})
+        case = parameters.get("case") or parameters.get("image_case")
+        if isinstance(case, Case) and case.name in DEAR and item.originalname in DEAR_PROMISES:
+            item.add_marker(pytest.mark.slow)
 
     dropped = [item for item in items if not has_the_method(item)]
     if dropped:

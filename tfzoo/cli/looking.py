@@ -5,7 +5,7 @@ import pathlib
 
 import click
 
-from tfzoo import gallery, posterior_grid, runs
+from tfzoo import gallery, latent_geometry, posterior_grid, runs
 from tfzoo.callbacks import read_history, read_snapshots
 from tfzoo.cli.group import RUN, SEED, say, verb
 
@@ -61,14 +61,20 @@ def _reconstruct(
 @click.option(
     "--points", default=10, show_default=True, type=click.IntRange(2), help="Images in a row, with both ends."
 )
+@click.option("--geodesic", is_flag=True, help="Two rows a pair: the straight line, and below it the geodesic.")
 @_OUT
 @SEED
-def _interpolate(run: pathlib.Path, split: str, count: int, points: int, out: pathlib.Path | None, seed: int) -> None:
-    """Walk between pairs of images in the latent space; a PNG grid with a pair in each row."""
+def _interpolate(
+    run: pathlib.Path, split: str, count: int, points: int, geodesic: bool, out: pathlib.Path | None, seed: int
+) -> None:
+    """Walk between pairs of images in the latent space; a PNG grid with a pair in each row.
+
+    Geodesics are shortest in what the decoder shows, of whatever model.
+    """
     path = _picture_path(run, out, "interpolations")
     config, model = runs.load(run)
     images = gallery.some_images(config, split, 2 * count)
-    gallery.write_interpolations(config, model, path, images, num_points=points, seed=seed)
+    gallery.write_interpolations(config, model, path, images, num_points=points, geodesic=geodesic, seed=seed)
     say("interpolations", path)
 
 
@@ -138,6 +144,26 @@ def _posterior(
     found = posterior_grid.compare(model, image, num_points=points, num_samples=samples, seed=seed)
     gallery.write_posterior(config, path, image, found)
     say("posterior", path)
+
+
+@verb("geometry", "tfzoo geometry runs/riemannian_vae_digits")
+@RUN
+@_SPLIT
+@click.option("--count", default=500, show_default=True, type=click.IntRange(2), help="Images whose codes are shown.")
+@click.option("--pairs", default=10, show_default=True, type=click.IntRange(1), help="Of codes, joined by geodesics.")
+@click.option("--walks", default=5, show_default=True, type=click.IntRange(1), help="Brownian motions.")
+@_OUT
+@SEED
+def _geometry(
+    run: pathlib.Path, split: str, count: int, pairs: int, walks: int, out: pathlib.Path | None, seed: int
+) -> None:
+    """Show the geometry that the decoder gives to two latents: volume, geodesics against lines, Brownian motions."""
+    path = _picture_path(run, out, "geometry")
+    config, model = runs.load(run)
+    images = gallery.some_images(config, split, count)
+    survey = latent_geometry.map_of(model, images, num_pairs=pairs, num_walks=walks, seed=seed)
+    gallery.write_map(path, survey)
+    say("geometry", path)
 
 
 @verb("latents", "tfzoo latents runs/short_run_ot_digits")

@@ -1,5 +1,7 @@
 """Likelihoods, posteriors and priors: Keras layers that own weights and make plain TFP distributions."""
 
+from tfzoo.distributions.brownian import RiemannianBrownian
+from tfzoo.distributions.brownian_prior import BrownianPrior
 from tfzoo.distributions.energy_prior import EnergyDistribution, EnergyPrior
 from tfzoo.distributions.flow_prior import FlowPrior
 from tfzoo.distributions.likelihoods import BernoulliLikelihood, GaussianLikelihood
@@ -9,11 +11,13 @@ from tfzoo.distributions.tracked import TrackedDistribution
 
 __all__ = [
     "BernoulliLikelihood",
+    "BrownianPrior",
     "EnergyDistribution",
     "EnergyPrior",
     "FlowPrior",
     "GaussianLikelihood",
     "GaussianPosterior",
+    "RiemannianBrownian",
     "StandardNormalPrior",
     "TrackedDistribution",
 ]

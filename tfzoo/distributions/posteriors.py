@@ -18,7 +18,7 @@ from tfzoo.bijectors.flow import Flow
 from tfzoo.checks import check_positive
 from tfzoo.types import Tensor
 
-__all__ = ["FlowPosterior", "GaussianPosterior"]
+__all__ = ["FlowPosterior", "GaussianPosterior", "IsotropicPosterior"]
 
 # Far below any useful deviation; keeps log q finite where softplus underflows.
 _MIN_SCALE = 1e-6
@@ -50,6 +50,42 @@ class GaussianPosterior(keras.layers.Layer):
         features = tf.cast(features, self.variable_dtype)
         # Independent(Normal), not MultivariateNormalDiag: only this one survives a differentiated while_loop under XLA.
         return tfd.Independent(tfd.Normal(self.loc(features), self.scale(features) + _MIN_SCALE), 1)
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "latent_dim": self.latent_dim}
+
+
+@keras.saving.register_keras_serializable("tfzoo")
+class IsotropicPosterior(keras.layers.Layer):
+    """q(z|x) = N(mean, t I): a Gaussian whose variance, or duration, is one number, between 1e-4 and 5.
+
+    The logarithm of t is a sigmoid's between the logarithms of these bounds: a clipped one would have no gradient
+    beyond them.
+
+    Args:
+      latent_dim: D.
+    """
+
+    bounds = (1e-4, 5.0)
+
+    def __init__(self, latent_dim: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.latent_dim = latent_dim
+        self.loc = keras.layers.Dense(latent_dim, dtype=self.variable_dtype, name="loc")
+        self.duration = keras.layers.Dense(1, "sigmoid", dtype=self.variable_dtype, name="duration")
+
+    def build(self, input_shape: tuple) -> None:
+        self.loc.build(input_shape)
+        self.duration.build(input_shape)
+        self.built = True
+
+    def distribution(self, features: Tensor) -> tfd.Distribution:
+        """Returns q(z|x), batch ``[B]``, event ``[D]``, for features ``[B, E]``."""
+        features = tf.cast(features, self.variable_dtype)
+        low, high = self.bounds
+        scale = low**0.5 * (high / low) ** (0.5 * self.duration(features))  # [B, 1]
+        loc = self.loc(features)
+        return tfd.Independent(tfd.Normal(loc, scale * tf.ones_like(loc)), 1)
 
     def get_config(self) -> dict:
         return {**super().get_config(), "latent_dim": self.latent_dim}

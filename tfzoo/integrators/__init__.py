@@ -3,6 +3,6 @@
 `kernels` has them as `tfp.mcmc.TransitionKernel`s.
 """
 
-from tfzoo.integrators import annealing, kernels, leapfrog, quasi_symplectic, short_run
+from tfzoo.integrators import annealing, kernels, leapfrog, quasi_symplectic, riemannian_brownian, short_run
 
-__all__ = ["annealing", "kernels", "leapfrog", "quasi_symplectic", "short_run"]
+__all__ = ["annealing", "kernels", "leapfrog", "quasi_symplectic", "riemannian_brownian", "short_run"]

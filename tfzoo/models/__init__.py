@@ -9,6 +9,7 @@ from tfzoo.models.latent_ebm import LatentEBM
 from tfzoo.models.latent_flow import LatentFlow
 from tfzoo.models.latent_flow_vae import LatentFlowVAE
 from tfzoo.models.pcp_map_vae import PCPMapVAE
+from tfzoo.models.riemannian_vae import RiemannianVAE
 from tfzoo.models.short_run_ot import ShortRunOT
 from tfzoo.models.vae import VAE
 
@@ -23,5 +24,6 @@ __all__ = [
     "LatentFlow",
     "LatentFlowVAE",
     "PCPMapVAE",
+    "RiemannianVAE",
     "ShortRunOT",
 ]

@@ -229,9 +229,11 @@ class LatentVariableModel(PriorOptimizer, abc.ABC):
             raise ValueError(f"x0 and x1 must be of one size. Received: {tuple(x0.shape)} and {tuple(x1.shape)}")
         seed0, seed1 = random.split(self._as_seed(seed))
         z0, z1 = self.encode(x0, seed0, **options), self.encode(x1, seed1, **options)
+        return self.likelihood(self._codes_between(z0, z1, num_points)).mean()
+
+    def _codes_between(self, z0: Tensor, z1: Tensor, num_points: int) -> Tensor:
         weights = tf.linspace(tf.zeros([], z0.dtype), tf.ones([], z0.dtype), num_points)[:, tf.newaxis]
-        z = z0[:, tf.newaxis] + weights * (z1 - z0)[:, tf.newaxis]  # [B, num_points, D]
-        return self.likelihood(z).mean()
+        return z0[:, tf.newaxis] + weights * (z1 - z0)[:, tf.newaxis]  # [B, num_points, D]
 
     # === Training ===
 

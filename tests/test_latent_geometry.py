@@ -1,0 +1,59 @@
+"""Maps of latent spaces: what they hold is what the geometry says, for models that are made for it and others."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+import tfzoo
+from tests.conformance.cases import small_networks
+from tfzoo import gallery, latent_geometry
+from tfzoo.geometry import curves, metric
+
+
+@pytest.fixture(scope="module")
+def model():
+    networks = small_networks((5,), 2)
+    networks["decoder"] = keras.Sequential([keras.Input((2,)), keras.layers.Dense(8, "tanh"), keras.layers.Dense(5)])
+    return tfzoo.create_model("vae", event_shape=(5,), latent_dim=2, likelihood="gaussian", seed=0, **networks)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).normal(size=(20, 5)).astype(np.float32)
+
+
+def test_a_map(model, images, tmp_path):
+    found = latent_geometry.map_of(model, images, num_pairs=3, num_walks=2, num_steps=4, num_points=6)
+    np.testing.assert_allclose(found.codes, model.encode(images), rtol=1e-5)
+    assert found.walks.shape == (5, 2, 2)
+    np.testing.assert_array_equal(found.walks[0, 0], found.walks[0, 1])
+    assert np.all(found.walks[1, 0] != found.walks[1, 1])
+    point = np.array([[found.axes[0][1], found.axes[1][4]]], np.float32)
+    value = metric.pullback(lambda z: latent_geometry.embedding(model, z), point)
+    np.testing.assert_allclose(found.log_volume[1, 4], 0.5 * np.linalg.slogdet(value)[1][0], rtol=1e-3)
+    np.testing.assert_allclose(found.lines[:, [0, -1]], found.geodesics[:, [0, -1]], atol=1e-5)
+    assert np.all(found.energies[1] <= found.energies[0] * (1.0 + 1e-4))
+    gallery.write_map(tmp_path / "map.png", found)
+    assert np.asarray(Image.open(tmp_path / "map.png")).std() > 10
+
+
+@pytest.mark.parametrize("num_points", [1, 2, 5])
+def test_paths_of_any_number_of_points(model, num_points):
+    z0, z1 = np.array([[-2.0, 0.0]], np.float32), np.array([[2.0, 1.0]], np.float32)
+    straight, geodesic = latent_geometry.paths(model, z0, z1, num_points)
+    assert straight.shape == geodesic.shape == (1, num_points, 2)
+    np.testing.assert_allclose(geodesic[:, 0], z0, atol=1e-5)
+    if num_points > 1:
+        np.testing.assert_allclose(geodesic[:, -1], z1, atol=1e-5)
+    if num_points == 5:
+        energies = [curves.energy(lambda z: latent_geometry.embedding(model, z), each) for each in (geodesic, straight)]
+        assert tf.reduce_all(energies[0] < energies[1])
+
+
+def test_a_map_is_of_two_latents_and_two_images(model, images):
+    with pytest.raises(ValueError, match=r"^a map is of two latents\. Received: latent_dim=3$"):
+        latent_geometry.map_of(tfzoo.create_model("vae", event_shape=(5,), latent_dim=3), images)
+    with pytest.raises(ValueError, match=r"^a map needs two images at least\. Received: 1$"):
+        latent_geometry.map_of(model, images[:1])

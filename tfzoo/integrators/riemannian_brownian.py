@@ -1,0 +1,256 @@
+"""Brownian motion on a Riemannian manifold, in a chart z with the metric G(z), by the Euler-Maruyama scheme.
+
+A step of length h = duration / num_steps, with the inverse metric P = G^-1 and standard normal noise:
+
+    z' = z + h b(z) + sqrt(h) L^-T noise,   G = L L'
+    b^i = 1/2 |G|^-1/2 d_j (|G|^1/2 P^ij) = -1/2 P^jk Gamma^i_jk
+
+so that the noise has the covariance h P, and b is the Laplace-Beltrami drift: it makes the process the one of the
+generator Delta / 2, whatever the chart. On a flat manifold with a constant metric b = 0, and the end is exactly
+N(z, duration P) after any number of steps; else its law is right up to the order h.
+
+A step evaluates the metric once and differentiates it in each of the D directions: for a decoder's metric, 4 times the
+price of the metric at D = 2 and 7 times at D = 10, where a step without drift costs one. Nothing else in it is dear:
+a Cholesky factor of D x D.
+
+A chain stops where the metric is singular or not finite, or where a step would take it beyond reach; it stays at its
+last sound position and is marked. A `jitter` on the metric's diagonal makes singular ones regular.
+
+Deviations from the paper, whose z' = N(z, h P) has no drift (`drift=False`): its law then depends on the chart. On a
+line with the metric g(z)^2, the arc length s drifts by g' / (2 g^2) h a step, where it should not drift at all
+(test_integrators_riemannian_brownian.py has the case in which this is constant).
+
+References:
+  Kalatzis, Eklund, Arvanitidis, Hauberg, "Variational Autoencoders with Riemannian Brownian Motion Priors",
+    https://arxiv.org/abs/2002.05227 (its step)
+  Hsu, "Stochastic Analysis on Manifolds", 2002, section 3.2 (the process in local coordinates)
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tfzoo import random
+from tfzoo.integrators.arguments import as_non_negative, as_positive, check_num_steps
+from tfzoo.integrators.phase_space import within_reach
+from tfzoo.math import repeat
+from tfzoo.math.jacobians import value_and_jacobian
+from tfzoo.types import Seed, Tensor, TensorLike
+
+__all__ = ["MetricFn", "State", "init", "integrate", "laplace_beltrami_drift", "step"]
+
+MetricFn = Callable[[Tensor], Tensor]  # positions [..., D] -> metric [..., D, D], each of its own position only
+
+
+class State(NamedTuple):
+    """Positions of chains.
+
+    Attributes:
+      position: ``[..., D]``.
+      is_finite: False for chains that have met a singular metric or left for infinity, and stand still since, bool
+        ``[...]``.
+      trajectory: the positions before the first and after each step of the last `integrate`, ``[K + 1, ..., D]``; None
+        where they were not asked for.
+    """
+
+    position: Tensor
+    is_finite: Tensor
+    trajectory: Tensor | None = None
+
+
+def init(position: TensorLike) -> State:
+    """Returns the state before the first step; chains that start beyond reach are marked, and rest at the origin.
+
+    Args:
+      position: ``[..., D]``, floating point.
+
+    Raises:
+      ValueError: for another dtype, or no dimension D.
+    """
+    position = tf.convert_to_tensor(position)
+    if not position.dtype.is_floating or position.shape.rank == 0 or position.shape[-1] is None:
+        raise ValueError(f"position must be floating point [..., D]. Received: {position.dtype.name} {position.shape}")
+    sound = within_reach(position)
+    return State(tf.where(sound[..., tf.newaxis], position, tf.zeros_like(position)), sound)
+
+
+def laplace_beltrami_drift(metric_fn: MetricFn, position: TensorLike, *, jitter: float = 0.0) -> Tensor:
+    """Returns the Laplace-Beltrami drift b ``[..., D]`` at ``[..., D]``; arguments as `step`.
+
+    Raises:
+      ValueError: if the metric is no ``[..., D, D]``.
+    """
+    position = tf.convert_to_tensor(position)
+    value, derivatives = _metric_and_derivatives(metric_fn, position)
+    factor, _ = _factor(_with_jitter(value, jitter))
+    return _drift(factor, derivatives)
+
+
+def step(
+    state: State,
+    metric_fn: MetricFn,
+    *,
+    duration: TensorLike,
+    drift: bool = True,
+    jitter: float = 0.0,
+    seed: Seed,
+) -> State:
+    """Returns the state after one step.
+
+    Args:
+      state: from `init` or an earlier step.
+      metric_fn: positions ``[..., D]`` to metrics ``[..., D, D]``, symmetric and positive definite, each of its own
+        position only; it gets ``[N, D]`` with `drift`, and has to be differentiable twice.
+      duration: h, a number, or one for each chain, of a shape that broadcasts to ``[...]``.
+      drift: False leaves out b, as the paper does.
+      jitter: added to the diagonal of the metric.
+      seed: of the noise: an int, a pair, or one per example; see `tfzoo.random.normal`.
+
+    Raises:
+      ValueError: for a duration that is not positive or of a wrong shape, a negative jitter, or a metric of a wrong
+        shape.
+    """
+    duration = _as_duration(duration, state.position)
+    noise = random.normal(tf.shape(state.position), random.as_seed(seed), state.position.dtype)
+    noise = tf.ensure_shape(noise, state.position.shape)
+    return _step(state, metric_fn, duration, noise, drift, as_non_negative("jitter", jitter, noise.dtype))
+
+
+def integrate(
+    state: State,
+    metric_fn: MetricFn,
+    *,
+    duration: TensorLike,
+    num_steps: int,
+    drift: bool = True,
+    jitter: float = 0.0,
+    seed: Seed,
+    return_trajectory: bool = False,
+) -> State:
+    """Returns the state after a Brownian motion of the whole `duration`, in one loop of `num_steps` steps.
+
+    Example::
+
+        metric_fn = lambda z: metric.pullback(decoder, z)
+        state = riemannian_brownian.init(tf.zeros([100, 2]))
+        state = riemannian_brownian.integrate(state, metric_fn, duration=1.0, num_steps=100, seed=0)
+
+    Args:
+      state: from `init` or an earlier call.
+      metric_fn: as in `step`; traced once.
+      duration: t, of all steps together: a number, or one for each chain, of a shape that broadcasts to ``[...]``.
+      num_steps: K, from 1 on.
+      drift: as in `step`.
+      jitter: as in `step`.
+      seed: as in `step`. The noise of all steps is drawn at once, ``[K, ..., D]``.
+      return_trajectory: keep all positions, ``[K + 1, ..., D]``.
+
+    Raises:
+      ValueError: as `step`, or for no step.
+    """
+    if check_num_steps(num_steps) == 0:
+        raise ValueError("num_steps must be at least 1. Received: 0")
+    position = state.position
+    duration = _as_duration(duration, position) / num_steps
+    jitter = as_non_negative("jitter", jitter, position.dtype)
+    noise = random.normal(tf.concat([[num_steps], tf.shape(position)], 0), random.as_seed(seed), position.dtype)
+    noise = tf.ensure_shape(noise, [num_steps, *position.shape])
+    size = num_steps if return_trajectory else 0
+    positions = tf.TensorArray(position.dtype, size=size, element_shape=position.shape)
+
+    def body(k: Tensor, carried: tuple) -> tuple:
+        position, is_finite, positions = carried
+        end = _step(State(position, is_finite), metric_fn, duration, noise[k], drift, jitter)
+        return end.position, end.is_finite, positions.write(k, end.position) if return_trajectory else positions
+
+    last, is_finite, positions = repeat(body, (position, state.is_finite, positions), num_steps)
+    trajectory = tf.concat([position[tf.newaxis], positions.stack()], 0) if return_trajectory else None
+    return State(last, is_finite, trajectory)
+
+
+def _as_duration(duration: TensorLike, position: Tensor) -> Tensor:
+    """Returns the duration as a tensor ``[]`` or of a shape that broadcasts to the chains', ``[...]``."""
+    duration = as_positive("duration", duration, position.dtype, shape=None)
+    chains = position.shape[:-1]
+    if duration.shape.rank is not None and chains.rank is not None:
+        pairs = zip(duration.shape.as_list()[::-1], chains.as_list()[::-1], strict=False)
+        fits = duration.shape.rank <= chains.rank and all(own in (None, 1, size) or not size for own, size in pairs)
+        if not fits:
+            raise ValueError(
+                f"duration must be a number, or one for each chain {chains}. Received: shape {duration.shape}"
+            )
+    return duration
+
+
+def _step(
+    state: State, metric_fn: MetricFn, duration: Tensor, noise: Tensor, with_drift: bool, jitter: Tensor
+) -> State:
+    position, duration = state.position, duration[..., tf.newaxis]
+    if with_drift:
+        value, derivatives = _metric_and_derivatives(metric_fn, position)
+    else:
+        value = _check_metric(metric_fn(position), position)
+    factor, sound = _factor(_with_jitter(value, jitter))
+    moved = position
+    if with_drift:
+        # A derivative that is not finite, of a metric that is: caught below, with the position.
+        moved += duration * _drift(factor, derivatives)
+    # Where a duration is known at run time only, one that is not positive stops its chain.
+    positive = duration > 0
+    moved += tf.sqrt(tf.where(positive, duration, tf.ones_like(duration))) * _solve(factor, noise, adjoint=True)
+    going = state.is_finite & sound & within_reach(moved) & positive[..., 0]
+    return State(tf.where(going[..., tf.newaxis], moved, position), going)
+
+
+def _check_metric(value: TensorLike, position: Tensor) -> Tensor:
+    value = tf.convert_to_tensor(value)
+    expected = [*position.shape, position.shape[-1]]
+    if value.dtype != position.dtype or not value.shape.is_compatible_with(expected):
+        raise ValueError(
+            f"metric_fn must return one matrix for each position, {position.dtype.name} {expected}. "
+            f"Received: {value.dtype.name} {value.shape}"
+        )
+    return tf.ensure_shape(value, expected)
+
+
+def _metric_and_derivatives(metric_fn: MetricFn, position: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns G ``[..., D, D]`` and its derivatives by each coordinate, the first axis of ``[D, ..., D, D]``."""
+    size = position.shape[-1]
+    points = tf.reshape(position, [-1, size])
+    (value,), (derivatives,) = value_and_jacobian(lambda points: _check_metric(metric_fn(points), points), points)
+    shape = tf.concat([tf.shape(position), [size]], 0)
+    by_coordinate = [tf.reshape(each, shape) for each in tf.unstack(derivatives, axis=1)]
+    return tf.reshape(value, shape), tf.ensure_shape(tf.stack(by_coordinate), [size, *position.shape, size])
+
+
+def _with_jitter(value: Tensor, jitter: TensorLike) -> Tensor:
+    return value + tf.cast(jitter, value.dtype) * tf.eye(value.shape[-1], dtype=value.dtype)
+
+
+def _factor(value: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns Cholesky factors ``[..., D, D]``, of singular metrics the unit matrix, and who is regular ``[...]``."""
+    regular = tf.reduce_all(tf.math.is_finite(tf.linalg.cholesky(tf.stop_gradient(value))), axis=[-2, -1])
+    regular &= tf.reduce_all(tf.math.is_finite(value), axis=[-2, -1])
+    # Factored again: a mask behind the factor could not take a NaN out of its gradient.
+    unit = tf.eye(value.shape[-1], dtype=value.dtype)
+    return tf.linalg.cholesky(tf.where(regular[..., tf.newaxis, tf.newaxis], value, unit)), regular
+
+
+def _solve(factor: Tensor, vector: Tensor, *, adjoint: bool) -> Tensor:
+    """Returns L^-1 v, or L^-T v, ``[..., D]``."""
+    return tf.linalg.triangular_solve(factor, vector[..., tf.newaxis], adjoint=adjoint)[..., 0]
+
+
+def _drift(factor: Tensor, derivatives: Tensor) -> Tensor:
+    """Returns b ``[..., D]`` from the factor of G and the derivatives of G ``[D, ..., D, D]``.
+
+    With d_j P = -P (d_j G) P and d_j log |G| = tr(P d_j G):
+
+        b^i = P^ia (-1/2 sum_j (d_j G)_ab P^bj + 1/4 tr(P d_a G))
+    """
+    unit = tf.eye(factor.shape[-1], batch_shape=tf.shape(factor)[:-2], dtype=factor.dtype)
+    inverse = tf.linalg.cholesky_solve(factor, unit)  # [..., D, D]
+    divergence = tf.einsum("j...ab,...bj->...a", derivatives, inverse)
+    traces = tf.einsum("a...bc,...bc->...a", derivatives, inverse)
+    return tf.linalg.matvec(inverse, 0.25 * traces - 0.5 * divergence)

@@ -1,0 +1,65 @@
+"""Training in two stages: some epochs, then something that needs the codes of all training images, then the rest."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+__all__ = ["TwoStages", "batches_of"]
+
+_MAX_IMAGES = 60_000  # that are looked at between the stages
+_BATCH = 500
+
+
+class TwoStages(keras.callbacks.Callback):
+    """Calls the model's `begin_second_stage(batches)` before the first epoch of its second stage.
+
+    How many epochs it had is a weight of the model: a training that is resumed, by a backup or from a file, goes on in
+    its stage.
+
+    Args:
+      data: returns what `fit` was given.
+    """
+
+    def __init__(self, data: Callable[[], Any]) -> None:
+        super().__init__()
+        self._data = data
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        model = self.model
+        # As tensors: a replicated variable is no number.
+        stage, done = (float(tf.convert_to_tensor(each)) for each in (model.stage, model.epochs_done))
+        if stage < 2 and done >= model.first_stage_epochs:
+            model.begin_second_stage(batches_of(self._data()))
+        model.enter_stage()
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        self.model.epochs_done.assign_add(1.0)
+
+
+def batches_of(data: Any) -> Iterator[Any]:
+    """Yields batches of images of what `fit` was given, 60,000 images at the most.
+
+    Raises:
+      ValueError: for data that can be read once only.
+    """
+    if isinstance(data, tf.data.Dataset):
+        first = (keras.utils.unpack_x_y_sample_weight(element)[0] for element in data)
+        batches = (batch["image"] if isinstance(batch, dict) else batch for batch in first)
+    else:
+        images = data["image"] if isinstance(data, dict) else data
+        if not hasattr(images, "shape"):
+            raise ValueError(
+                "training in two stages needs data that can be read again: an array, a dict or a tf.data.Dataset. "
+                f"Received: {type(data).__name__}"
+            )
+        order = np.random.default_rng(0).permutation(len(images))[:_MAX_IMAGES]
+        batches = (np.asarray(images)[order[i : i + _BATCH]] for i in range(0, len(order), _BATCH))
+    count = 0
+    for batch in batches:
+        yield batch
+        count += len(batch)
+        if count >= _MAX_IMAGES:
+            return
