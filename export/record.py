@@ -61,6 +61,7 @@ def expected_outputs(
         "log_prob": ("log_prob", lambda images, seed: model.served_log_prob(images, num_samples, seed)),
         "score": ("score", functools.partial(model.anomaly_score, **inferring)),
         "interpolate": ("images", interpolate),
+        "sample_brownian": ("images", lambda z, seed: model.sample_brownian(z, seed)),
         "inpaint": ("images", lambda images, mask, seed: model.inpaint(images, mask, 1, seed, **options)[0]),
     }
     outputs: dict[str, Any] = {}

@@ -185,6 +185,11 @@ class Client:
         """Returns images between `start` and `end`, ``[B, num_points, *event_shape]``, as many as exported."""
         return self._one(model, "interpolate", {"start": _floats(start), "end": _floats(end)}, which)
 
+    def sample_brownian(self, model: str, z: Any, seed: Any = 1, **which: Any) -> np.ndarray:
+        """Returns images at the ends of Brownian motions from latent codes, of a model with such a prior."""
+        z = _floats(z)
+        return self._one(model, "sample_brownian", {"z": z, "seed": _pairs(seed, len(z))}, which)
+
     def _of_images(self, model: str, signature: str, images: Any, seed: Any, which: Mapping[str, Any]) -> np.ndarray:
         images = _floats(images)
         return self._one(model, signature, {"images": images, "seed": _pairs(seed, len(images))}, which)

@@ -29,6 +29,7 @@ SIGNATURES = {
 # Of models whose missing pixels come from chains of codes.
 INPAINTING = {"latent_flow_vae", *MCMC_OPTIONS}
 INPAINT = {"inpaint": ({"images", "mask", "seed"}, {"images"})}
+BROWNIAN = {"sample_brownian": ({"z", "seed"}, {"images"})}
 OPTIONS = {"num_samples": 4, "num_points": 3}
 
 
@@ -109,7 +110,7 @@ def report(subject, exports):
 def signatures_of(subject):
     """Returns the signatures that the subject's model must have."""
     model = PRESETS[subject].model if subject in PRESETS else subject.split("-")[0]
-    return SIGNATURES | INPAINT if model in INPAINTING else SIGNATURES
+    return SIGNATURES | (INPAINT if model in INPAINTING else {}) | (BROWNIAN if model == "riemannian_vae" else {})
 
 
 def test_signatures_name_their_inputs_and_outputs(subject, report):

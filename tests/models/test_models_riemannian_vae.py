@@ -181,6 +181,20 @@ def test_interpolation_is_along_geodesics(trained):
 
 
 @pytest.mark.filterwarnings("ignore:Gradients do not exist")
+def test_brownian_motions_from_codes_stay_near_for_a_short_time(trained):
+    model, z = trained[0], np.array([[0.5, -1.0], [-0.3, 0.2], [1.0, 1.0]], np.float32)
+    images = model.decode(z)
+    near, far = (np.abs(model.sample_brownian(z, 3, duration=t) - images).mean() for t in (1e-6, None))
+    assert near < 0.05 * far
+    seeds = np.arange(6).reshape(3, 2)
+    together = model.sample_brownian(z, seeds)
+    np.testing.assert_allclose(model.sample_brownian(z[1:2], seeds[1:2]), together[1:2], rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match=r"^the prior must be a Brownian motion\. Received: StandardNormalPrior$"):
+        make(prior="standard").sample_brownian(z)
+    with pytest.raises(ValueError, match=r"^duration must be .*Received: "):
+        model.sample_brownian(z, duration=-1.0)
+
+
 def test_data_that_can_be_read_once_only():
     model = make()
     model.compile(optimizer="sgd", run_eagerly=True)

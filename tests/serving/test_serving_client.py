@@ -105,6 +105,7 @@ def test_each_named_call_names_its_inputs(monkeypatch):
     client.decode("m", [[1.0, 2.0]], label="a")
     client.interpolate("m", x, x)
     client.inpaint("m", x, np.ones([4, 4, 1]))
+    client.sample_brownian("m", [[1.0, 2.0], [3.0, 4.0]])
     assert calls == [
         ("encode", {"images": images, "seed": seed}, {"version": 1}),
         ("log_prob", {"images": images, "seed": seed}, {}),
@@ -112,6 +113,7 @@ def test_each_named_call_names_its_inputs(monkeypatch):
         ("decode", {"z": ("float32", (1, 2))}, {"label": "a"}),
         ("interpolate", {"start": images, "end": images}, {}),
         ("inpaint", {"images": images, "mask": images, "seed": seed}, {}),
+        ("sample_brownian", {"z": ("float32", (2, 2)), "seed": seed}, {}),
     ]
 
 

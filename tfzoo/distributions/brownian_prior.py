@@ -68,15 +68,20 @@ class BrownianPrior(keras.layers.Layer):
             # The inverse of softplus, where the exponential of a large one would overflow.
             self.raw_duration.assign(duration + math.log(-math.expm1(-duration)))
 
-    def distribution(self, **geometry: Any) -> RiemannianBrownian:
-        """Returns p(z), batch ``[]``, event ``[D]``.
+    def distribution(
+        self, *, loc: TensorLike | None = None, duration: TensorLike | None = None, **geometry: Any
+    ) -> RiemannianBrownian:
+        """Returns p(z), batch ``[]``, event ``[D]``, or the law of the same motion from elsewhere, of another time.
 
         Args:
+          loc: ``[..., D]``; None takes the mean.
+          duration: ``[...]``; None takes the learned one.
           **geometry: the manifold, as `tfzoo.distributions.RiemannianBrownian` takes it.
         """
-        mean = tf.convert_to_tensor(self.mean)
+        loc = tf.convert_to_tensor(self.mean if loc is None else loc)
+        duration = self.duration() if duration is None else duration
         options: dict[str, Any] = {"h0": self.h0, "drift": self.drift, "num_steps": self.num_steps}
-        return RiemannianBrownian(mean, self.duration(), **options, **geometry)
+        return RiemannianBrownian(loc, duration, **options, **geometry)
 
     def get_config(self) -> dict:
         own = {"latent_dim": self.latent_dim, "h0": self.h0, "drift": self.drift, "num_steps": self.num_steps}

@@ -237,11 +237,10 @@ class LatentVariableModel(PriorOptimizer, abc.ABC):
     # Whether inference and learning can do with a part of the pixels: data may have a "mask".
     takes_masks = False
 
-    # Whether an export has the signature `inpaint`: an image's completion depends on its own seed only.
-    serves_inpainting = False
+    # Signatures of an export beside those of every model.
+    own_signatures: tuple[str, ...] = ()
 
-    # Whether the epoch of the lowest validation loss is the best one. False where this loss says little of the model,
-    # as after a short chain from noise: the last epoch is kept then.
+    # Whether the epoch of the lowest validation loss is the best one, or the last one, where this loss says little.
     selects_on_validation = True
 
     @abc.abstractmethod
@@ -371,9 +370,8 @@ class LatentVariableModel(PriorOptimizer, abc.ABC):
         saved_model.write(self, path, **kwargs)
 
     def get_config(self) -> dict:
-        config = super().get_config()
         return {
-            **config,
+            **super().get_config(),
             "event_shape": self.event_shape,
             "latent_dim": self.latent_dim,
             "likelihood": self._likelihood,

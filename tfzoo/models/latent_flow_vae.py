@@ -55,7 +55,7 @@ class LatentFlowVAE(IAFVAE):
       **kwargs: see `tfzoo.models.iaf_vae.IAFVAE`, whose options are the posterior's.
     """
 
-    serves_inpainting = True
+    own_signatures = ("inpaint",)
 
     def __init__(
         self,

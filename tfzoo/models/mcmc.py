@@ -71,7 +71,7 @@ class MCMCModel(LatentVariableModel):
     # The joint density after a short chain from noise says little about a model: the last epoch is kept.
     selects_on_validation = False
     takes_masks = True
-    serves_inpainting = True
+    own_signatures = ("inpaint",)
     num_served_samples = 16
 
     def __init__(

@@ -152,6 +152,7 @@ class RiemannianVAE(DecoderManifold):
         self.first_stage_epochs = first_stage_epochs
         self.training = training
         self.is_brownian = isinstance(self.prior_layer, BrownianPrior)
+        self.own_signatures = ("sample_brownian",) if self.is_brownian else ()
         posterior = IsotropicPosterior if self.is_brownian else GaussianPosterior
         self._set_posterior(posterior(self.latent_dim, dtype=self.variable_dtype, name="posterior"))
         # Weights, so that a training that is resumed goes on where it was.
@@ -180,6 +181,23 @@ class RiemannianVAE(DecoderManifold):
         if not self.is_brownian:
             return super().prior()
         return self.prior_layer.distribution(embedding_fn=self.embedding, squared_distance_fn=self._squared_distance)
+
+    def sample_brownian(self, z: TensorLike, seed: Seed = None, *, duration: TensorLike | None = None) -> Tensor:
+        """Returns images where Brownian motions from the codes `z` are after some time, ``[B, *event_shape]``.
+
+        Args:
+          z: ``[B, D]``.
+          seed: an int, a pair, or one pair per example ``[B, 2]``; None for fresh noise.
+          duration: how long they go; None takes the prior's.
+
+        Raises:
+          ValueError: if the prior is no Brownian motion, or `duration` is not positive.
+        """
+        if not self.is_brownian:
+            raise ValueError(f"the prior must be a Brownian motion. Received: {type(self.prior_layer).__name__}")
+        z, seed = tf.cast(z, self.variable_dtype), self._as_seed(seed)
+        law = self.prior_layer.distribution(embedding_fn=self.embedding, loc=z, duration=duration)
+        return self.decode(random.sample(law, 1, seed)[0])
 
     def _log_prior(self, z: Tensor) -> Tensor:
         if not self.is_brownian:

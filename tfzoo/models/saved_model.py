@@ -61,7 +61,7 @@ def signatures(
         num_samples = model.num_served_samples
     check_positive("num_samples", num_samples)
     check_positive("num_points", num_points)
-    if num_steps is not None and not model.serves_inpainting:
+    if num_steps is not None and "inpaint" not in model.own_signatures:
         raise ValueError(f"num_steps is of models that infer by a Markov chain. Received: num_steps={num_steps}")
     steps = {} if num_steps is None else {"num_steps": check_positive("num_steps", num_steps)}
     options = steps if model.takes_masks else {}  # of `encode` and what uses it
@@ -81,6 +81,9 @@ def signatures(
     def inpaint(images: Tensor, mask: Tensor, seed: Tensor) -> Tensor:
         return model.inpaint(images, mask, 1, seed, **steps)[0]
 
+    def sample_brownian(z: Tensor, seed: Tensor) -> Tensor:
+        return model.sample_brownian(z, seed)
+
     table: dict[str, tuple[Callable[..., Tensor], dict[str, tf.TensorSpec], str]] = {
         "encode": (functools.partial(model.encode, **options), {"images": images, "seed": seed}, "z"),
         "decode": (model.decode, {"z": z}, "images"),
@@ -90,8 +93,11 @@ def signatures(
         "score": (functools.partial(model.anomaly_score, **options), {"images": images, "seed": seed}, "score"),
         "interpolate": (interpolate, {"start": images, "end": images}, "images"),
     }
-    if model.serves_inpainting:
-        table["inpaint"] = (inpaint, {"images": images, "mask": images, "seed": seed}, "images")
+    own: dict[str, tuple[Callable[..., Tensor], dict[str, tf.TensorSpec], str]] = {
+        "inpaint": (inpaint, {"images": images, "mask": images, "seed": seed}, "images"),
+        "sample_brownian": (sample_brownian, {"z": z, "seed": seed}, "images"),
+    }
+    table |= {name: own[name] for name in model.own_signatures}
     functions = {name: _function(*row) for name, row in table.items()}
     functions["serving_default"] = functions["reconstruct"]
     return functions
