@@ -55,6 +55,7 @@ DEAR_PROMISES = {
     "test_float64_from_end_to_end",
     "test_mixed_precision_trains_with_float32_densities",
     "test_the_same_loss_and_update_as_one_replica",
+    "test_the_same_losses_and_updates_with_and_without",
 }
 
 # Methods that only a model with an encoder has.

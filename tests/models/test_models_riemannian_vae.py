@@ -180,7 +180,6 @@ def test_interpolation_is_along_geodesics(trained):
     assert steps.max() < 1.2 * steps.min()  # of one speed
 
 
-@pytest.mark.filterwarnings("ignore:Gradients do not exist")
 def test_brownian_motions_from_codes_stay_near_for_a_short_time(trained):
     model, z = trained[0], np.array([[0.5, -1.0], [-0.3, 0.2], [1.0, 1.0]], np.float32)
     images = model.decode(z)
@@ -195,6 +194,7 @@ def test_brownian_motions_from_codes_stay_near_for_a_short_time(trained):
         model.sample_brownian(z, duration=-1.0)
 
 
+@pytest.mark.filterwarnings("ignore:Gradients do not exist")
 def test_data_that_can_be_read_once_only():
     model = make()
     model.compile(optimizer="sgd", run_eagerly=True)

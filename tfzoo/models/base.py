@@ -211,7 +211,7 @@ class LatentVariableModel(PriorOptimizer, abc.ABC):
     def interpolate(
         self, x0: TensorLike, x1: TensorLike, num_points: int = 10, seed: Seed = None, **options: Any
     ) -> Tensor:
-        """Returns images along the straight line between the codes of two batches.
+        """Returns images between the codes of two batches, on a straight line, ``[B, num_points, *event_shape]``.
 
         Args:
           x0: images ``[B, *event_shape]``.
@@ -219,9 +219,6 @@ class LatentVariableModel(PriorOptimizer, abc.ABC):
           num_points: how many, both ends included.
           seed: as in `encode`.
           **options: as in `encode`.
-
-        Returns:
-          ``[B, num_points, *event_shape]``.
         """
         check_positive("num_points", num_points)
         x0, x1 = self._as_images(x0, "x0"), self._as_images(x1, "x1")
