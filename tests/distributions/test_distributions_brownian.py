@@ -236,7 +236,6 @@ def test_for_an_unknown_batch():
         ({"metric": None}, "one of metric, metric_fn and embedding_fn must be the geometry"),
         ({"metric_fn": sphere}, "one of metric, metric_fn and embedding_fn must be the geometry"),
     ],
-    ids=str,
 )
 def test_bad_input_is_one_sentence(wrong, sentence):
     arguments = {"loc": LOC, "duration": 1.0, "metric": CONSTANT, **wrong}

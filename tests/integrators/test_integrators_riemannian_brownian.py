@@ -238,7 +238,6 @@ def test_a_duration_that_is_known_at_run_time_only():
         ({"metric_fn": lambda z: z}, "metric_fn must return one matrix for each position"),
         ({"metric_fn": lambda z: tf.cast(constant(z), tf.float32)}, "metric_fn must return one matrix"),
     ],
-    ids=str,
 )
 def test_bad_input_is_one_sentence(options, sentence):
     arguments = {"metric_fn": constant, "duration": 1.0, "num_steps": 2, "seed": 0, **options}
