@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 # Tests run in two processes: more than the cores of a small machine gains nothing. Files go to them in their order: by
 # their number of tests, the notebooks would come last, and one process would wait for the other.
 WORKERS ?= 2
-PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+# A process that crashed in a test would do so again, and no other one takes its place.
+PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .PHONY: quickstart test fast slow coverage test-versions check format notebooks clean

@@ -111,4 +111,4 @@ with Client(rest) as over_rest:
 # %%
 client.close()
 server.terminate()
-print("the server ended with", server.wait())
+print("the server ended with", server.wait(timeout=60))

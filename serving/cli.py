@@ -190,6 +190,8 @@ def _serve(
     # The last line that is printed before requests are answered.
     click.echo(f"Listening: {listeners.rest_url} {listeners.grpc_url}")
     sys.stdout.flush()
-    stop.wait()
+    # A signal may reach any thread, but Python handles it in this one, once it is awake.
+    while not stop.wait(0.2):
+        pass
     listeners.stop()
     server.close()

@@ -62,7 +62,7 @@ class Listeners:
 
     def stop(self) -> None:
         """Takes no more requests, answers those that have been taken, and closes all connections."""
-        self._grpc.stop(self._seconds).wait()
+        self._grpc.stop(self._seconds).wait(self._seconds + 2)
         connections = self._http._map
         # The thread that reads and writes runs what is handed to its trigger.
         self._http.trigger.pull_trigger(lambda: waitress.wasyncore.dispatcher.close(self._http))

@@ -25,8 +25,11 @@ def pytest_sessionstart(session):
 def pytest_collection_modifyitems(config, items):
     has_gpu = bool(tf.config.list_physical_devices("GPU"))
     for item in items:
-        if "slow" in item.keywords and not config.getoption("--runslow"):
-            item.add_marker(pytest.mark.skip(reason="slow: needs --runslow"))
+        if "slow" in item.keywords:
+            if config.getoption("--runslow"):
+                item.add_marker(pytest.mark.timeout(3600))
+            else:
+                item.add_marker(pytest.mark.skip(reason="slow: needs --runslow"))
         if "gpu" in item.keywords and not has_gpu:
             item.add_marker(pytest.mark.skip(reason="no GPU on this machine"))
 

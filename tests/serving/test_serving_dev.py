@@ -2,7 +2,9 @@
 
 import collections
 import concurrent.futures
+import ctypes
 import pathlib
+import signal
 import subprocess
 import sys
 import threading
@@ -61,6 +63,18 @@ def test_it_says_what_it_is_and_where_it_listens(server):
     assert "tensorflow/serving:" in text
     assert "Models: other, tiny, zoo" in text
     assert all("://127.0.0.1:" in url for url in server.urls)
+
+
+def test_a_signal_to_any_of_its_threads_ends_it(tmp_path):
+    """The system chooses which one: the main thread sleeps, and only it runs Python's handlers."""
+    publish(tmp_path / "tiny", 1, 2.0)
+    found = DevServer(tmp_path, tmp_path / "stderr")
+    time.sleep(0.5)  # now it waits
+    threads = {int(path.name) for path in pathlib.Path(f"/proc/{found.process.pid}/task").iterdir()}
+    other = max(threads - {found.process.pid})
+    assert ctypes.CDLL(None).tgkill(found.process.pid, other, int(signal.SIGTERM)) == 0
+    assert found.process.wait(20) == 0
+    found.process.stdout.close()
 
 
 def test_other_machines_cannot_connect(server):

@@ -147,16 +147,18 @@ def test_no_request_fails_while_versions_change(open_server, tmp_path):
     fake.publish(tmp_path / "m", 1, 1.0)
     server = open_server([ModelConfig("m", tmp_path / "m")])
     server.versions.start(0.01)
-    done = threading.Event()
+    everyone, done = threading.Barrier(5), threading.Event()
 
     def requests():
-        answers = []
+        answers = [ask(server, 2.0)]
+        everyone.wait()
         while not done.is_set():
             answers.append(ask(server, 2.0))
-        return answers
+        return [*answers, ask(server, 2.0)]
 
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         running = [pool.submit(requests) for _ in range(4)]
+        everyone.wait()
         for version in range(2, 8):
             fake.publish(tmp_path / "m", version, float(version), seconds=0.01)
             while server.versions.states("m").get(version, ("",))[0] != "AVAILABLE":
