@@ -101,7 +101,7 @@ def _latent_preset(model: str, dataset: str) -> Preset:
     rate, rate_of_prior = (1e-4, 2e-5) if model == "latent_ebm" else (facts["rate"], facts["rate"])
     inference = {} if model == "latent_flow_vae" else {"num_steps": facts["num_steps"]}
     if model == "abp":
-        inference["chain"] = "noise"
+        inference |= {"chain": "noise", "step_size": 0.1}
     mse, fid = _LATENT_REPORTED[model].get(dataset, (None, None))
     return Preset(
         model=model,
