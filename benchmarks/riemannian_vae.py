@@ -59,7 +59,9 @@ def bounds(model: keras.Model, images: np.ndarray) -> dict[str, float]:
         reconstruction = model.likelihood(z).log_prob(x)
         return tf.stack([reconstruction, posterior.log_prob(z) - model.prior().log_prob(z)])
 
-    found = np.concatenate([parts(images[i : i + BATCH], [0, i]) for i in range(0, len(images), BATCH)], axis=1)
+    found = np.concatenate(
+        [parts(images[i : i + BATCH], tf.constant([0, i])) for i in range(0, len(images), BATCH)], axis=1
+    )
     return {
         "bound": float(np.mean(found[0] - found[1])),
         "standard_error": float(np.std(found[0] - found[1]) / len(images) ** 0.5),

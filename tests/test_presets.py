@@ -35,6 +35,15 @@ def test_preset_is_named_by_its_model_and_data_and_fits_both(name: str) -> None:
 
 
 @pytest.mark.fast
+@pytest.mark.parametrize("data", ["mnist", "fashion_mnist", "svhn", "cifar10", "celeb_a"])
+def test_under_another_prior_the_chains_and_the_generator_are_the_same(data: str) -> None:
+    made = [tfzoo.create_model(f"{name}_{data}") for name in ("abp", "latent_flow", "latent_ebm")]
+    chains = {(model.chain, model.num_steps, model.step_size, model.latent_dim) for model in made}
+    assert len(chains) == 1
+    assert len({str([weight.shape for weight in model.decoder.weights]) for model in made}) == 1
+
+
+@pytest.mark.fast
 @pytest.mark.parametrize("name", PRETRAINED)
 def test_weights_are_small(name: str) -> None:
     weights = pathlib.Path(tfzoo.__file__).parent / "weights" / str(PRESETS[name].weights)

@@ -83,7 +83,12 @@ _LATENT_SETS: dict[str, dict[str, Any]] = {
     "mnist": {"shape": (28, 28, 1), "options": {"latent_dim": 20}, "num_steps": 20, "rate": 4e-4, "epochs": 21},
     "fashion_mnist": {"shape": (28, 28, 1), "options": {"latent_dim": 20}, "num_steps": 20, "rate": 4e-4, "epochs": 21},
     "svhn_cropped": {"shape": (32, 32, 3), "options": {"latent_dim": 100}, "num_steps": 20, "rate": 4e-4},
-    "cifar10": {"shape": (32, 32, 3), "options": {"latent_dim": 128, "width": 2.0}, "num_steps": 40, "rate": 3.8e-4},
+    "cifar10": {
+        "shape": (32, 32, 3),
+        "options": {"latent_dim": 128, "width": 2.0, "first_size": 8},
+        "num_steps": 40,
+        "rate": 3.8e-4,
+    },
     "celeb_a": {"shape": (64, 64, 3), "options": {"latent_dim": 100, "width": 2.0}, "num_steps": 20, "rate": 3e-4},
 }
 _LATENT_PAPER = "arXiv:2301.09300 table 2"

@@ -92,7 +92,7 @@ def test_noise_contrast_finds_the_density_and_its_normalizer():
     def learn(seed):
         negatives = model._negatives([2000], seed)
         with tf.GradientTape() as tape:
-            inference = {"z": codes[tf.newaxis], "negatives": tf.stop_gradient(negatives)}
+            inference = {"z": codes[tf.newaxis], "negatives": tf.stop_gradient(negatives.position)}
             loss = model.compute_loss(x, y_pred=inference)
         optimizer.apply_gradients(
             zip(tape.gradient(loss, prior.trainable_weights), prior.trainable_weights, strict=True)
@@ -145,6 +145,53 @@ def test_an_energy_that_diverges_stops_with_an_error_and_the_last_good_file(tmp_
     good = keras.saving.load_model(path)
     assert np.isfinite(good.sample(4, seed=0)).all()
     assert max(np.abs(weight).max() for weight in good.get_weights()) < 100
+
+
+class Cliff(keras.layers.Layer):
+    """No energy up to z_0 = 1, and beyond it one that throws a chain out of reach."""
+
+    def call(self, z):
+        return 1e12 * tf.square(tf.nn.relu(z[:, 0] - 1.0))
+
+
+def test_diverged_chains_of_the_prior_are_counted_and_left_out():
+    prior = EnergyPrior(D, energy=Cliff(), num_steps=1)
+    model = linear_model(prior=prior, dtype="float32")
+    inference = model(tf.cast(simulate(64)[1], tf.float32), seed=0)
+    sound = inference["sound"].numpy()
+    assert 0 < np.count_nonzero(~sound) < 32
+    inference["z"] = tf.zeros([1, 64, D])
+    images = tf.zeros([64, N])
+    bound = model.bound(images, inference) - model.log_joint(images, inference["z"][0])
+    np.testing.assert_array_equal(bound.numpy()[~sound], 0)
+    expected = prior.energy(tf.constant(inference["negatives"].numpy()[sound])).numpy().mean()
+    assert np.mean(bound) == pytest.approx(expected, rel=1e-5, abs=1e-6)
+    model.compile(keras.optimizers.SGD(1e-6))
+    history = model.fit(np.float32(simulate(64)[1]), verbose=0, batch_size=64).history
+    assert 0 < history["diverged"][0] < 0.5
+
+
+def test_samples_of_any_number_are_one_graph():
+    prior = EnergyPrior(D, num_steps=2)
+    for count in (3, 4, 5, 6):
+        assert prior.distribution().sample(count, seed=[0, 1]).shape == (count, D)
+    assert prior._compiled_chain.experimental_get_tracing_count() == 1
+
+
+def count_loops(function):
+    definition = function.graph.as_graph_def()
+    nodes = [*definition.node, *(node for each in definition.library.function for node in each.node_def)]
+    return sum(node.op in ("While", "StatelessWhile") for node in nodes)
+
+
+def test_a_served_likelihood_has_the_normaliser_as_a_number():
+    model, x = linear_model(num_annealing_steps=5), tf.constant(simulate(2)[1])
+    seed = tf.constant([[0, 1], [0, 2]])
+    served = tf.function(model.served_log_prob).get_concrete_function(x, 2, seed)
+    np.testing.assert_allclose(served(x, seed), model.log_prob(x, 2, seed), rtol=1e-6)
+    normaliser = tf.function(lambda: model.log_normalizer(5, [0, 0])).get_concrete_function()
+    assert count_loops(normaliser) > 0
+    assert count_loops(served) < count_loops(tf.function(model.log_prob).get_concrete_function(x, 2, seed))
 
 
 # === Using it ===

@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import tfzoo
+from tfzoo.distributions import EnergyPrior
 from tfzoo.models import validation
 
 pytestmark = pytest.mark.fast
@@ -65,3 +67,17 @@ def test_specs_of_masks_are_checked_like_tensors():
     for shape in ([2, 2, 4, 4, 3], [2, 4, 4, 2]):
         with pytest.raises(ValueError, match=r"^mask must broadcast to "):
             validation.check_mask(np.ones(shape), (4, 4, 3))
+
+
+def test_a_prior_without_its_normaliser_is_for_the_model_that_learns_it():
+    for name in ("abp", "latent_flow", "vae"):
+        with pytest.raises(ValueError, match=r"^prior must have a normalised density; .* Received: EnergyPrior$"):
+            tfzoo.create_model(name, event_shape=(4,), latent_dim=2, prior=EnergyPrior(2))
+
+
+def test_what_is_hidden_may_be_any_number():
+    model = tfzoo.create_model("vae", event_shape=(4,), latent_dim=2, likelihood="gaussian")
+    z, mask = tf.ones([1, 2]), tf.constant([[1.0, 1.0, 0.0, 1.0]])
+    seen, huge = (model.log_joint(tf.constant([[0.1, 0.2, hidden, 0.3]]), z, mask) for hidden in (0.0, 1e30))
+    np.testing.assert_array_equal(seen, huge)
+    assert np.isfinite(seen).all()

@@ -95,3 +95,13 @@ def test_weights_take_the_policy_they_are_given(policy):
     for network in (conv.encoder((8, 8, 1), dtype=policy), conv.decoder((8, 8, 1), 2, dtype=policy)):
         assert {weight.dtype for weight in network.weights} == {expected.variable_dtype}
         assert network(tf.zeros([1, *network.input_shape[1:]])).dtype == expected.compute_dtype
+
+
+@pytest.mark.fast
+def test_cifar_10s_generator_starts_from_eight_pixels_and_ends_in_a_smaller_kernel():
+    made = conv.dcgan_decoder((32, 32, 3), 128, filters=2, first_size=8)
+    kernels = [tuple(weight.shape) for weight in made.weights if len(weight.shape) == 4]
+    assert kernels == [(8, 8, 16, 128), (4, 4, 8, 16), (4, 4, 4, 8), (3, 3, 3, 4)]
+    assert made(tf.zeros([2, 128])).shape == (2, 32, 32, 3)
+    with pytest.raises(ValueError, match=r"^first_size must be 4 or 8\. Received: 5$"):
+        conv.dcgan_decoder((32, 32, 3), 128, first_size=5)

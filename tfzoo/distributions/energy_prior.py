@@ -80,6 +80,7 @@ class EnergyPrior(keras.layers.Layer):
         self.proposal = proposal
         self.network = energy_network(self.latent_dim, dtype=self.variable_dtype) if energy is None else energy
         self.log_normalizer: Any = None
+        self._compiled_chain = tf.function(self._chain, autograph=False, reduce_retracing=True)
         self.build()
 
     def build(self, input_shape: object = None) -> None:
@@ -123,6 +124,12 @@ class EnergyPrior(keras.layers.Layer):
           seed: ``[2]`` or ``[B, 2]``.
           temperature: see `distribution`.
         """
+        if not tf.executing_eagerly():
+            return self._chain(sizes, seed, temperature)
+        # Dozens of small steps: one graph for all sizes.
+        return self._compiled_chain([tf.convert_to_tensor(size) for size in sizes], seed, temperature)
+
+    def _chain(self, sizes: list[int | Tensor], seed: Tensor, temperature: float) -> short_run.State:
         start_seed, noise_seed = random.split(seed)
         start = random.normal([*sizes, self.latent_dim], start_seed, self.variable_dtype)
         return short_run.integrate(
@@ -141,10 +148,10 @@ class EnergyPrior(keras.layers.Layer):
         noise = random.normal([self.num_proposals, *sizes, self.latent_dim], draw_seed, self.variable_dtype)
         z = self.proposal.flow.bijector().forward(temperature * noise)  # [P, ..., D]
         log_weights = self.log_prob(z) / temperature**2 - self.proposal.distribution(temperature).log_prob(z)
-        # Gumbel's trick: the largest of log w plus this noise is a draw with probabilities w. A uniform is never 1, and
-        # examples are the last axis but one.
+        # Gumbel's trick: the largest of log w plus this noise is a draw with probabilities w. A uniform may be 0, which
+        # makes -infinity, but is never 1. Examples are the last axis but one.
         uniform = random.uniform([*sizes, self.num_proposals], choice_seed, self.variable_dtype)
-        gumbel = -tf.math.log(-tf.math.log1p(-uniform))
+        gumbel = -tf.math.log(-tf.math.log(uniform))
         chosen = tf.argmax(tf.stack(tf.unstack(log_weights), axis=-1) + gumbel, axis=-1, output_type=tf.int32)
         is_chosen = tf.one_hot(chosen, self.num_proposals, axis=0, dtype=z.dtype)
         return tf.reduce_sum(is_chosen[..., tf.newaxis] * z, axis=0)

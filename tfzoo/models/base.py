@@ -19,14 +19,15 @@ from tfzoo import random
 from tfzoo.checks import check_positive
 from tfzoo.distributions import EnergyPrior, FlowPrior, likelihoods, priors
 from tfzoo.models import divergence, saved_model
+from tfzoo.models.masked import as_visible
 from tfzoo.models.prior_optimizer import PriorOptimizer
 from tfzoo.models.validation import (
     as_images,
     as_latents,
-    as_mask,
     check_event_shape,
     check_images,
     check_mask,
+    check_prior,
     values_in_range,
 )
 from tfzoo.networks import default
@@ -55,6 +56,9 @@ class LatentVariableModel(PriorOptimizer, abc.ABC):
       ValueError: if an argument is out of its range, or the decoder's output has not the shape of an example.
     """
 
+    # False where the prior's density is known up to a constant.
+    has_normalised_prior = True
+
     def __init__(
         self,
         *,
@@ -77,9 +81,7 @@ class LatentVariableModel(PriorOptimizer, abc.ABC):
         self.likelihood_layer.build(self.event_shape)
         if prior is None:
             prior = priors.StandardNormalPrior(self.latent_dim, dtype=self.variable_dtype, name="prior")
-        self.prior_layer = prior
-        if prior.latent_dim != self.latent_dim:
-            raise ValueError(f"prior must be over latent_dim = {latent_dim}. Received: {prior.latent_dim}")
+        self.prior_layer = check_prior(prior, self.latent_dim, normalised=self.has_normalised_prior)
         if decoder is None:
             decoder = default.decoder(self.event_shape, self.latent_dim, likelihood=likelihood, dtype=self.dtype_policy)
         self.decoder = decoder
@@ -117,7 +119,7 @@ class LatentVariableModel(PriorOptimizer, abc.ABC):
         With a mask (1 = visible, broadcast to the images) it is log p(visible pixels, z).
         """
         x, z = self._as_images(x), as_latents(z, self.latent_dim, self.variable_dtype)
-        mask = None if mask is None else as_mask(mask, x)
+        x, mask = (x, None) if mask is None else as_visible(x, mask)
         return self._log_likelihood(x, z, mask=mask) + self._log_prior(z)
 
     def _log_prior(self, z: Tensor) -> Tensor:

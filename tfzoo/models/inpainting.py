@@ -85,10 +85,10 @@ def metropolis_within_gibbs(
     """
     shape = tf.concat([[num_samples], tf.shape(x)], 0)
     mask = tf.cast(tf.reshape(tf.broadcast_to(mask, shape), tf.concat([[-1], shape[2:]], 0)), tf.bool)  # [S B, ...]
-    visible = tf.reshape(tf.broadcast_to(x, shape), tf.shape(mask))
+    seen = tf.reshape(tf.broadcast_to(x, shape), tf.shape(mask))
 
     def fill(z: Tensor, seed: Tensor) -> Tensor:
-        return tf.where(mask, visible, likelihood(z).sample(seed=seed))
+        return tf.where(mask, seen, likelihood(z).sample(seed=seed))
 
     def log_ratio(images: Tensor, q: tfd.Distribution, z: Tensor) -> Tensor:
         return likelihood(z).log_prob(images) + log_prior(z) - q.log_prob(z)
@@ -103,7 +103,7 @@ def metropolis_within_gibbs(
         return k + 1, fill(z, draw), z
 
     # Where to begin: the missing pixels at the mean image of the visible ones' code.
-    start = tf.where(mask, visible, tf.zeros_like(visible))
+    start = tf.where(mask, seen, tf.zeros_like(seen))
     z = random.sample(posterior(start), 1, random.fold_in(seed, num_steps))[0]
     images = fill(z, random.fold_in(seed, num_steps + 1))
     _, _, z = tf.while_loop(
@@ -113,7 +113,7 @@ def metropolis_within_gibbs(
         maximum_iterations=num_steps,
         parallel_iterations=1,
     )
-    return tf.reshape(tf.where(mask, visible, likelihood(z).mean()), shape)
+    return tf.reshape(tf.where(mask, seen, likelihood(z).mean()), shape)
 
 
 def deviation(completions: Tensor) -> Tensor:

@@ -41,6 +41,7 @@ from tfzoo import random
 from tfzoo.checks import check_positive
 from tfzoo.distributions.energy_prior import EnergyPrior
 from tfzoo.distributions.flow_prior import FlowPrior
+from tfzoo.integrators import short_run
 from tfzoo.models.mcmc import MCMCModel
 from tfzoo.objectives import annealed
 from tfzoo.types import Seed, Tensor, TensorLike
@@ -78,6 +79,7 @@ class LatentEBM(MCMCModel):
       ValueError: if an argument is out of its range.
     """
 
+    has_normalised_prior = False
     divergence_hint = (
         "look for NaN in the data, or lower the learning rate, first of all the energy's (prior_optimizer)"
     )
@@ -125,36 +127,41 @@ class LatentEBM(MCMCModel):
         self.contrast = contrast
         self.prior_num_steps = prior_num_steps
         self.prior_step_size = prior_step_size
-        self._compiled_normalizer = tf.function(self._annealed_normalizer, autograph=False)
+        self._compiled_normalizer = tf.function(self._annealed_normalizer, autograph=False, reduce_retracing=True)
         self.build()
 
     # === Training ===
 
     def call(self, x: TensorLike, training: bool = False, seed: Seed = None) -> dict[str, Tensor]:
-        """Returns the inference for a batch: "z" ``[1, B, D]`` and the samples "negatives" ``[B, D]`` that it is told
-        from.
+        """Returns the inference for a batch: "z" ``[1, B, D]``, the samples "negatives" ``[B, D]`` that it is told
+        from, and which of these are "sound" ``[B]``: not where a chain diverged.
         """
         seed, negative_seed = random.split(self._as_seed(seed))
         inference = super().call(x, training, seed)
         size = inference["z"].shape[1]
         sizes = [tf.shape(inference["z"])[1] if size is None else size]
-        return {**inference, "negatives": tf.stop_gradient(self._negatives(sizes, negative_seed))}
+        negatives = self._negatives(sizes, negative_seed)
+        if training:
+            self.diverged.update_state(1.0 - tf.cast(negatives.is_finite, tf.float32))
+        return {**inference, "negatives": tf.stop_gradient(negatives.position), "sound": negatives.is_finite}
 
-    def _negatives(self, sizes: list[int | Tensor], seed: Tensor) -> Tensor:
+    def _negatives(self, sizes: list[int | Tensor], seed: Tensor) -> short_run.State:
         prior = self.prior_layer
-        if self.contrast == "flow":
-            noise = random.normal([*sizes, self.latent_dim], seed, self.variable_dtype)
-            return prior.proposal.flow.bijector().forward(noise)
-        state = prior.run_chain(sizes, seed)
-        # An energy that throws out all of its chains has diverged. A NaN stops the training.
-        lost = tf.where(tf.reduce_any(state.is_finite), 0.0, float("nan"))
-        return state.position + tf.cast(lost, state.position.dtype)
+        if self.contrast == "chain":
+            return prior.run_chain(sizes, seed)
+        noise = random.normal([*sizes, self.latent_dim], seed, self.variable_dtype)
+        z = prior.proposal.flow.bijector().forward(noise)
+        return short_run.State(z, tf.reduce_all(tf.math.is_finite(z), axis=-1))
 
     def bound(self, x: Tensor, inference: dict[str, Tensor], training: bool = False) -> Tensor:
         """Returns what training raises at the inferred codes, ``[B]``: no bound on log p(x); see the module."""
         prior, z, negatives = self.prior_layer, inference["z"][0], inference["negatives"]
         if self.contrast == "chain":
-            return super().bound(x, inference, training) + prior.energy(negatives)
+            # Diverged chains are left out. Where all of them are, the energy has diverged: 0 times infinity is a NaN,
+            # which stops the training.
+            sound = tf.cast(inference["sound"], negatives.dtype)
+            energy = prior.energy(negatives) * sound / tf.reduce_mean(sound)
+            return super().bound(x, inference, training) + energy
 
         def log_ratio(z: Tensor) -> Tensor:
             return prior.log_prob(z) - tf.stop_gradient(prior.proposal.log_prob(z))
@@ -182,6 +189,12 @@ class LatentEBM(MCMCModel):
         """
         integral = super().log_prob(x, num_samples, seed, num_steps=num_steps)
         return integral - self.log_normalizer(_NORMALIZER_CHAINS, _NORMALIZER_SEED, num_steps=num_steps)
+
+    def served_log_prob(self, x: Tensor, num_samples: int, seed: Tensor) -> Tensor:
+        """Returns `log_prob` with the normaliser as a number, estimated once: weights do not change in a server."""
+        with tf.init_scope():
+            normalizer = float(self.log_normalizer(_NORMALIZER_CHAINS, _NORMALIZER_SEED))
+        return super().log_prob(x, num_samples, seed) - tf.constant(normalizer, self.variable_dtype)
 
     def log_normalizer(
         self, num_samples: int = _NORMALIZER_CHAINS, seed: Seed = None, *, num_steps: int | None = None

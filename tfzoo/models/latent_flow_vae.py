@@ -51,6 +51,7 @@ class LatentFlowVAE(IAFVAE):
       flow_width: of the hidden layers of its networks.
       prior: a layer of `tfzoo.distributions` in place of the flow that these three describe.
       width: factor of the widths of the default generators of 28x28, 32x32 and 64x64 images.
+      first_size: of the first maps of those of 32x32 and 64x64 images: 4, or 8 as the paper's for CIFAR-10.
       decoder: None takes `tfzoo.networks.default.generator`.
       **kwargs: see `tfzoo.models.iaf_vae.IAFVAE`, whose options are the posterior's.
     """
@@ -69,6 +70,7 @@ class LatentFlowVAE(IAFVAE):
         flow_width: int = 64,
         prior: keras.layers.Layer | None = None,
         width: float = 1.0,
+        first_size: int = 4,
         decoder: keras.layers.Layer | None = None,
         **kwargs: Any,
     ) -> None:
@@ -80,6 +82,7 @@ class LatentFlowVAE(IAFVAE):
                 check_positive("latent_dim", latent_dim),
                 likelihood=likelihood,
                 width=width,
+                first_size=first_size,
                 dtype=kwargs.get("dtype"),
             )
         if prior is None:
@@ -97,7 +100,7 @@ class LatentFlowVAE(IAFVAE):
         self.flow = flow
         self.flow_steps = flow_steps
         self.flow_width = flow_width
-        self.width = width
+        self.width, self.first_size = width, first_size
         self._compiled_chains = tf.function(self._chains_from, autograph=False)
 
     def inpaint(
@@ -156,4 +159,4 @@ class LatentFlowVAE(IAFVAE):
 
     def get_config(self) -> dict:
         config = {"flow": self.flow, "flow_steps": self.flow_steps, "flow_width": self.flow_width}
-        return {**super().get_config(), **config, "width": self.width}
+        return {**super().get_config(), **config, "width": self.width, "first_size": self.first_size}

@@ -31,12 +31,12 @@ from tfzoo.checks import check_positive
 from tfzoo.integrators import short_run
 from tfzoo.integrators.arguments import check_num_steps
 from tfzoo.models import inpainting
+from tfzoo.models.annealed_bound import annealed_bound
 from tfzoo.models.base import LatentVariableModel
 from tfzoo.models.masked import as_visible, take_mask
 from tfzoo.models.persistent_chains import PersistentChains, batch_index, count_examples
 from tfzoo.models.validation import as_mask, check_event_shape
 from tfzoo.networks import default
-from tfzoo.objectives import annealed
 from tfzoo.types import Seed, Tensor, TensorLike
 
 __all__ = ["MCMCModel"]
@@ -61,6 +61,7 @@ class MCMCModel(LatentVariableModel):
       num_examples: N of persistent chains; None lets `fit` find it.
       num_annealing_steps: temperatures of `log_prob`, unless it is given others.
       width: factor of the widths of the default generators of 28x28, 32x32 and 64x64 images.
+      first_size: of the first maps of those of 32x32 and 64x64 images: 4, or 8 as the paper's for CIFAR-10.
       decoder: None takes `tfzoo.networks.default.generator`.
       **kwargs: see `tfzoo.models.base.LatentVariableModel`; the likelihood is Gaussian with scale 0.3 here.
 
@@ -90,6 +91,7 @@ class MCMCModel(LatentVariableModel):
         num_annealing_steps: int = 200,
         latent_dim: int = 64,
         width: float = 1.0,
+        first_size: int = 4,
         decoder: keras.layers.Layer | None = None,
         **kwargs: Any,
     ) -> None:
@@ -101,6 +103,7 @@ class MCMCModel(LatentVariableModel):
                 check_positive("latent_dim", latent_dim),
                 likelihood=likelihood,
                 width=width,
+                first_size=first_size,
                 dtype=kwargs.get("dtype"),
             )
         super().__init__(
@@ -111,7 +114,7 @@ class MCMCModel(LatentVariableModel):
             decoder=decoder,
             **kwargs,
         )
-        self.width = width
+        self.width, self.first_size = width, first_size
         self.autocast = False  # codes pass through `call`, and must not be rounded to half precision there
         for name, value, valid in (("chain", chain, _CHAINS), ("inference", inference, _INFERENCES)):
             if value not in valid:
@@ -125,8 +128,8 @@ class MCMCModel(LatentVariableModel):
         self.num_learning_steps = check_positive("num_learning_steps", num_learning_steps)
         self.inference = inference
         self.num_annealing_steps = check_positive("num_annealing_steps", num_annealing_steps)
-        self._compiled_chains = tf.function(self._chains_from, autograph=False)
-        self._compiled_bound = tf.function(self._annealed_bound, autograph=False)
+        self._compiled_chains = tf.function(self._chains_from, autograph=False, reduce_retracing=True)
+        self._compiled_bound = tf.function(self._annealed_bound, autograph=False, reduce_retracing=True)
         self.diverged = keras.metrics.Mean(name="diverged")
         self.chains: Any = None  # PersistentChains, where chains are kept
         if chain == "persistent":
@@ -145,9 +148,11 @@ class MCMCModel(LatentVariableModel):
         num_steps: int,
         mask: Tensor | None = None,
         noise: bool = True,
-        chunk_size: int | None = None,
+        chunked: bool = False,
     ) -> short_run.State:
         """Returns the state of the chains ``[B, D]`` after `num_steps` steps from `start`."""
+        # A batch of unknown size is a server's request.
+        chunk_size = _CHUNK if chunked and (x.shape[0] or 0) > _CHUNK else None
         # Hundreds of small steps: one graph, also where the caller is eager.
         run = self._compiled_chains if tf.executing_eagerly() else self._chains_from
         return run(x, start, seed, mask, num_steps=num_steps, noise=noise, chunk_size=chunk_size)
@@ -202,8 +207,7 @@ class MCMCModel(LatentVariableModel):
             num_steps=self._inference_steps(num_steps, inference),
             mask=mask,
             noise=self.noise and not descent,
-            # A batch of unknown size is a server's request.
-            chunk_size=_CHUNK if x.shape[0] is not None and x.shape[0] > _CHUNK else None,
+            chunked=True,
         ).position
 
     def encode(self, x: TensorLike, seed: Seed = None, *, num_steps: int | None = None) -> Tensor:
@@ -339,21 +343,10 @@ class MCMCModel(LatentVariableModel):
         return self.prior()
 
     def _annealed_bound(self, x: Tensor, seed: Tensor, *, num_samples: int, num_steps: int) -> Tensor:
-        def lower_bound(x: Tensor, seed: Tensor) -> Tensor:
-            return annealed.log_prob_bounds(
-                lambda z: self._log_likelihood(x, z) + self._log_prior(z),
-                self._annealing_start(),
-                num_steps=num_steps,
-                num_chains=num_samples,
-                seed=seed,
-            ).lower
+        def log_joint(x: Tensor, z: Tensor) -> Tensor:
+            return self._log_likelihood(x, z) + self._log_prior(z)
 
-        if seed.shape.rank == 1:
-            return lower_bound(x, seed)
-        # The chains of an example must not depend on its neighbours.
-        return tf.map_fn(
-            lambda row: lower_bound(row[0][tf.newaxis], row[1])[0], (x, seed), fn_output_signature=self.variable_dtype
-        )
+        return annealed_bound(log_joint, self._annealing_start(), x, seed, num_chains=num_samples, num_steps=num_steps)
 
     def inpaint(
         self, x: TensorLike, mask: TensorLike, num_samples: int = 1, seed: Seed = None, *, num_steps: int | None = None
@@ -376,7 +369,7 @@ class MCMCModel(LatentVariableModel):
         noise = self.noise and self.inference != "descent"
 
         def move(x: Tensor, mask: Tensor, z: Tensor, seed: Tensor) -> Tensor:
-            return self._run(x, z, seed, num_steps=num_steps, mask=mask, noise=noise).position
+            return self._run(x, z, seed, num_steps=num_steps, mask=mask, noise=noise, chunked=True).position
 
         return inpainting.from_chains(
             x, mask, start=self._from_noise, move=move, decode=self.decode, num_samples=num_samples, seed=seed
@@ -393,5 +386,6 @@ class MCMCModel(LatentVariableModel):
             "inference": self.inference,
             "num_annealing_steps": self.num_annealing_steps,
             "width": self.width,
+            "first_size": self.first_size,
             "num_examples": self.chains.num_examples if self.chains is not None else None,
         }

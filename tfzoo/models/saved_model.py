@@ -13,9 +13,10 @@
 
 Images and masks are float32 ``[B, *event_shape]``, z float32 ``[B, D]``, seed int32 ``[B, 2]``: one pair per example,
 since a server may join the requests of many clients. An answer depends on its own row of the inputs only. A pixel is
-visible where its mask is above 1/2; where none is, an image is drawn from the prior. There is no `jit_compile`, no
-Python function and no stateful random op inside: stock servers refuse the first two at request time, and the third
-would give every client another's stream. Shapes are checked in the graph, since servers do not.
+visible where its mask is above 1/2; where none is, the chain goes by the prior alone: to its mode, if it has no noise.
+There is no `jit_compile`, no Python function and no stateful random op inside: stock servers refuse the first two at
+request time, and the third would give every client another's stream. Shapes are checked in the graph, since servers do
+not.
 """
 
 import functools

@@ -7,9 +7,11 @@ import math
 import operator
 from collections.abc import Sequence
 
+import keras
 import numpy as np
 import tensorflow as tf
 
+from tfzoo.distributions.energy_prior import EnergyPrior
 from tfzoo.types import EventShape, Tensor, TensorLike
 
 __all__ = [
@@ -19,6 +21,7 @@ __all__ = [
     "check_event_shape",
     "check_images",
     "check_mask",
+    "check_prior",
     "values_in_range",
 ]
 
@@ -35,6 +38,17 @@ def check_event_shape(event_shape: Sequence[int] | None) -> EventShape:
     if not shape or any(size < 1 for size in shape):
         raise problem
     return shape
+
+
+def check_prior(prior: keras.layers.Layer, latent_dim: int, *, normalised: bool) -> keras.layers.Layer:
+    """Returns a prior over ``[latent_dim]``, with a normalised density if asked for, or raises ValueError."""
+    if prior.latent_dim != latent_dim:
+        raise ValueError(f"prior must be over latent_dim = {latent_dim}. Received: {prior.latent_dim}")
+    if normalised and isinstance(prior, EnergyPrior):
+        raise ValueError(
+            "prior must have a normalised density; an energy is learned by latent_ebm. Received: EnergyPrior"
+        )
+    return prior
 
 
 def values_in_range(images: Tensor, value_range: tuple[float, float]) -> Tensor:

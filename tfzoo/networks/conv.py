@@ -5,7 +5,7 @@ maps, a dense layer of 450 units, softplus throughout, mirrored in the decoder. 
 works: 28 -> 14 -> 7 -> 4 and back, 8 -> 4 -> 2 -> 1 and back, volumes alike with 5x5x5 kernels.
 
 `dcgan_encoder` / `dcgan_decoder` are the generators of Xie et al. for 32x32 and 64x64 images (4x4 transposed
-convolutions of stride 2, LeakyReLU 0.2, no normalisation) and their mirror.
+convolutions of stride 2, LeakyReLU 0.2, no normalisation) and their mirror. That of CIFAR-10 starts from 8x8.
 
 Deviations: the authors draw weights from N(0, 1/(n_in + n_out)) with n the size of the whole feature map (a deviation
 of 0.016 for the first layer at 28x28, 0.0015 for a volume of 60x50x50), so that next to nothing of z reaches the output
@@ -135,6 +135,7 @@ def dcgan_decoder(
     latent_dim: int,
     *,
     filters: int = 64,
+    first_size: int = 4,
     activation: str | None = None,
     dtype: Any = None,
 ) -> keras.Sequential:
@@ -144,13 +145,20 @@ def dcgan_decoder(
       event_shape: (32, 32, C) or (64, 64, C).
       latent_dim: D.
       filters: maps of the last hidden layer, but for a factor of 2 at 32x32; 64 for SVHN, 128 for CelebA.
+      first_size: height and width of the first maps: 4, or 8, after which the last layer is 3x3 and enlarges nothing,
+        as for CIFAR-10.
       activation: of the output: "tanh" for Gaussian images in [-1, 1], None for logits.
       dtype: Keras dtype or policy of the layers.
+
+    Raises:
+      ValueError: for another `first_size`.
     """
+    if first_size not in (4, 8):
+        raise ValueError(f"first_size must be 4 or 8. Received: {first_size}")
     multiples = _multiples(event_shape)
     xavier = "glorot_normal"
     layers = [
-        keras.layers.Conv2DTranspose(filters * multiples[-1], 4, kernel_initializer=xavier, dtype=dtype),
+        keras.layers.Conv2DTranspose(filters * multiples[-1], first_size, kernel_initializer=xavier, dtype=dtype),
         keras.layers.LeakyReLU(0.2, dtype=dtype),
     ]
     for multiple in reversed(multiples[:-1]):
@@ -163,8 +171,8 @@ def dcgan_decoder(
     layers.append(
         keras.layers.Conv2DTranspose(
             event_shape[-1],
-            4,
-            strides=2,
+            4 if first_size == 4 else 3,
+            strides=2 if first_size == 4 else 1,
             padding="same",
             activation=activation,
             kernel_initializer=xavier,

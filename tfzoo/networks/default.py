@@ -54,7 +54,13 @@ def decoder(
 
 
 def generator(
-    event_shape: EventShape, latent_dim: int, *, likelihood: str, width: float = 1.0, dtype: Any = None
+    event_shape: EventShape,
+    latent_dim: int,
+    *,
+    likelihood: str,
+    width: float = 1.0,
+    first_size: int = 4,
+    dtype: Any = None,
 ) -> keras.Sequential:
     """Returns the network of a model that learns by Markov chains, from latents ``[B, D]`` to logits or means.
 
@@ -63,17 +69,24 @@ def generator(
       latent_dim: D.
       likelihood: "gaussian" ends the generators of 28x28, 32x32 and 64x64 images in tanh.
       width: factor of the widths of these three.
+      first_size: 4 or 8, of 32x32 and 64x64 images: see `tfzoo.networks.conv.dcgan_decoder`.
       dtype: Keras dtype or policy of the layers.
 
     Raises:
-      ValueError: for a width of other shapes.
+      ValueError: for a width or a first size of other shapes.
     """
     activation = "tanh" if likelihood == "gaussian" else None
+    if first_size != 4 and not _is_dcgan(event_shape):
+        raise ValueError(
+            f"first_size is of the generators of 32x32 and 64x64 images. Received: {first_size} for {event_shape}"
+        )
     if len(event_shape) == 3 and tuple(event_shape[:2]) == (28, 28):
         return image_generator(event_shape, latent_dim, width=width, activation=activation, dtype=dtype)
     if _is_dcgan(event_shape):
         filters = max(1, round(64 * width))
-        return conv.dcgan_decoder(event_shape, latent_dim, filters=filters, activation=activation, dtype=dtype)
+        return conv.dcgan_decoder(
+            event_shape, latent_dim, filters=filters, first_size=first_size, activation=activation, dtype=dtype
+        )
     if width != 1:
         raise ValueError(
             f"width is of the generators of 28x28, 32x32 and 64x64 images. Received: width={width} for {event_shape}"
