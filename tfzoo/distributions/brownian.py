@@ -145,8 +145,10 @@ class RiemannianBrownian(tfd.Distribution):
             self._embedding_fn = embedding_fn
             self._squared_distance_fn = squared_distance_fn
             self._h0, self._measure, self._drift, self._num_steps = h0, measure, drift, num_steps
-            # Outside of a graph each step of a walk would be as dear as making one.
-            self._compiled_motion = tf.function(self._motion, autograph=False, reduce_retracing=True)
+            # Outside of a graph each step of a walk would be as dear as making one. By one seed, and by one for each.
+            self._compiled_motions = tuple(
+                tf.function(self._motion, autograph=False, reduce_retracing=True) for _ in range(2)
+            )
             super().__init__(
                 dtype=self._loc.dtype,
                 reparameterization_type=tfd.FULLY_REPARAMETERIZED,
@@ -257,7 +259,7 @@ class RiemannianBrownian(tfd.Distribution):
         start = tf.ensure_shape(tf.broadcast_to(loc, shape), [*static, *self.batch_shape, *self.event_shape])
         if not tf.executing_eagerly():
             return self._motion(start, t, seed)
-        run = self._compiled_motion if self._metric is None else self._motion
+        run = self._compiled_motions[seed.shape.rank - 1] if self._metric is None else self._motion
         return check_motion(run(start, t, seed))
 
     def _motion(self, start: Tensor, t: Tensor, seed: Tensor) -> Tensor:
