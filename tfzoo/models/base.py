@@ -184,10 +184,7 @@ class LatentVariableModel(PriorOptimizer, abc.ABC):
         return self.decode(self._prior_codes(prior, num_samples, seed))
 
     def _prior_codes(self, prior: tfd.Distribution, num_samples: int, seed: Tensor) -> Tensor:
-        """Returns codes of a prior, ``[num_samples, D]``, by one seed or one for each."""
-        if seed.shape.rank == 1:
-            return prior.sample(num_samples, seed=seed)
-        return random.sample(prior, 1, seed)[0]
+        return prior.sample(num_samples, seed=seed) if seed.shape.rank == 1 else random.sample(prior, 1, seed)[0]
 
     def _tempered_prior(self, temperature: float) -> tfd.Distribution:
         if temperature == 1:
@@ -244,11 +241,9 @@ class LatentVariableModel(PriorOptimizer, abc.ABC):
     # Signatures of an export beside those of every model.
     own_signatures: tuple[str, ...] = ()
 
-    # Whether the epoch of the lowest validation loss is the best one, or the last one, where this loss says little.
-    selects_on_validation = True
-
-    # Epochs whose losses are of another kind than those of later ones, and are not to be compared with them.
-    first_stage_epochs = 0
+    # Whether the epoch of the lowest validation loss is the best one, or the last one, where this loss says little; and
+    # how many epochs come first whose losses are of another kind.
+    selects_on_validation, first_stage_epochs = True, 0
 
     @abc.abstractmethod
     def bound(self, x: Tensor, inference: dict[str, Tensor], training: bool = False) -> Tensor:
