@@ -1,6 +1,7 @@
 """Backups and histories survive what a kill can leave behind."""
 
 import pathlib
+import types
 
 import keras
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 
 import tfzoo
 from tfzoo.callbacks import (
+    BestCheckpoint,
     LatentSnapshots,
     RecoveredImages,
     ResumableHistory,
@@ -62,6 +64,23 @@ def test_epochs_trained_anew_replace_their_rows(tmp_path: pathlib.Path) -> None:
     for epoch, loss in [(0, 3.0), (1, 2.0), (2, 1.0), (1, 1.5)]:
         history.on_epoch_end(epoch, {"loss": loss})
     assert [(row["epoch"], row["loss"]) for row in read_history(tmp_path / "history.csv")] == [("1", "3"), ("2", "1.5")]
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("resumed_after", range(6))
+def test_the_best_epoch_is_of_the_last_stage_once_that_has_begun(resumed_after: int) -> None:
+    losses = [3.0, 1.0, 9.0, 8.0, 8.5]  # of two epochs of one kind, and three of another
+    kept = []
+    for done, last in ((0, resumed_after), (resumed_after, 5)):
+        checkpoint = BestCheckpoint(
+            filepath="none.keras", monitor="loss", past=losses[:done], first_stage_epochs=2, save_best_only=True
+        )
+        for epoch in range(done, last):
+            model = types.SimpleNamespace(save=lambda path, overwrite, epoch=epoch: kept.append(epoch))
+            checkpoint.set_model(model)
+            checkpoint.on_epoch_begin(epoch)
+            checkpoint.on_epoch_end(epoch, {"loss": losses[epoch]})
+    assert kept == [0, 1, 2, 3]
 
 
 @pytest.mark.fast

@@ -324,10 +324,12 @@ def test_version_is_printed(capsys: pytest.CaptureFixture) -> None:
     assert re.search(r"\d+\.\d+\.\d+", capsys.readouterr().out)
 
 
-def test_posterior_draws_both_densities(tmp_path: pathlib.Path) -> None:
+def test_two_latents_have_pictures_of_their_geometry_and_posterior(tmp_path: pathlib.Path) -> None:
     folder = tmp_path / "run"
     options = ("--set", "latent_dim=2", "--epochs", "1", "--out", str(folder), "--quiet")
     assert run("train", "vae_digits", *options) == 0
+    assert run("geometry", str(folder), "--count", "10", "--pairs", "2", "--walks", "1") == 0
+    assert np.asarray(Image.open(folder / "geometry.png")).std() > 10
     assert run("posterior", str(folder), "--index", "3", "--points", "20", "--samples", "10") == 0
     with Image.open(folder / "posterior_3.png") as picture:
         assert len(np.unique(np.asarray(picture))) > 50

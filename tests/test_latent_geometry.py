@@ -9,6 +9,7 @@ from PIL import Image
 import tfzoo
 from tests.conformance.cases import small_networks
 from tfzoo import gallery, latent_geometry
+from tfzoo.distributions import RiemannianBrownian
 from tfzoo.geometry import curves, metric
 
 
@@ -25,18 +26,35 @@ def images():
 
 
 def test_a_map(model, images, tmp_path):
-    found = latent_geometry.map_of(model, images, num_pairs=3, num_walks=2, num_steps=4, num_points=6)
+    images = images[:3]
+    found = latent_geometry.map_of(model, images, num_pairs=12, num_walks=2, num_steps=4, num_points=6)
     np.testing.assert_allclose(found.codes, model.encode(images), rtol=1e-5)
+    assert np.all(found.energies[0] > 0.0)  # pairs are of two
     assert found.walks.shape == (5, 2, 2)
     np.testing.assert_array_equal(found.walks[0, 0], found.walks[0, 1])
     assert np.all(found.walks[1, 0] != found.walks[1, 1])
     point = np.array([[found.axes[0][1], found.axes[1][4]]], np.float32)
-    value = metric.pullback(lambda z: latent_geometry.embedding(model, z), point)
+    value = metric.pullback(lambda z: latent_geometry.embedding(model, z), point, jitter=1e-5)
     np.testing.assert_allclose(found.log_volume[1, 4], 0.5 * np.linalg.slogdet(value)[1][0], rtol=1e-3)
     np.testing.assert_allclose(found.lines[:, [0, -1]], found.geodesics[:, [0, -1]], atol=1e-5)
     assert np.all(found.energies[1] <= found.energies[0] * (1.0 + 1e-4))
     gallery.write_map(tmp_path / "map.png", found)
     assert np.asarray(Image.open(tmp_path / "map.png")).std() > 10
+
+
+def test_walks_have_a_drift_where_the_priors_motion_has(model, images, monkeypatch):
+    class SeenError(Exception):
+        pass
+
+    def integrate(*arguments, drift, **options):
+        raise SeenError(drift)
+
+    monkeypatch.setattr(latent_geometry.riemannian_brownian, "integrate", integrate)
+    for drift in (True, False):
+        prior = RiemannianBrownian(tf.zeros([2]), 1.0, metric_fn=lambda z: z, drift=drift)
+        monkeypatch.setattr(model, "prior", lambda prior=prior: prior)
+        with pytest.raises(SeenError, match=f"^{drift}$"):
+            latent_geometry.map_of(model, images, num_pairs=1)
 
 
 @pytest.mark.parametrize("num_points", [1, 2, 5])

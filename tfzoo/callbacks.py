@@ -1,12 +1,13 @@
-"""Keras callbacks: pictures in TensorBoard, a backup and a history that survive a kill at any moment, and what an epoch
-leaves of persistent chains.
+"""Keras callbacks: pictures in TensorBoard, the best epoch, a backup and a history that survive a kill at any moment,
+and what an epoch leaves of persistent chains.
 """
 
 import csv
+import math
 import pathlib
 import shutil
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -16,6 +17,7 @@ from tfzoo import pictures
 from tfzoo.types import TensorLike
 
 __all__ = [
+    "BestCheckpoint",
     "ImageGrids",
     "LatentSnapshots",
     "RecoveredImages",
@@ -114,6 +116,28 @@ class RecoveredImages(keras.callbacks.Callback):
         self.folder.mkdir(parents=True, exist_ok=True)
         picture = pictures.recovery(self.images, self.mask, recovered, value_range=self.value_range)
         pictures.save(self.folder / f"epoch_{epoch + 1:04}.png", picture)
+
+
+class BestCheckpoint(keras.callbacks.ModelCheckpoint):
+    """Keeps the best epoch as `keras.callbacks.ModelCheckpoint`: of a model with a first stage, of those after it.
+
+    As long as the first stage goes on it is the best one of that, since losses of two stages are of two kinds.
+
+    Args:
+      past: losses of the epochs that a training goes on from, from the first epoch on.
+      first_stage_epochs: of the model.
+      **kwargs: `filepath`, `monitor` and the like of `keras.callbacks.ModelCheckpoint`.
+    """
+
+    def __init__(self, *, past: Sequence[float], first_stage_epochs: int, **kwargs: Any):
+        comparable = past[first_stage_epochs:] or past
+        super().__init__(mode="min", initial_value_threshold=min(comparable, default=None), **kwargs)
+        self._first_stage_epochs = first_stage_epochs
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        super().on_epoch_begin(epoch, logs)
+        if epoch == self._first_stage_epochs:
+            self.best = math.inf
 
 
 class SafeBackup(keras.callbacks.BackupAndRestore):

@@ -9,6 +9,7 @@ from tfzoo import random
 from tfzoo.geometry import curves, geodesic, metric
 from tfzoo.integrators import riemannian_brownian
 from tfzoo.models.base import LatentVariableModel
+from tfzoo.models.decoder_manifold import JITTER
 from tfzoo.types import Tensor, TensorLike
 
 __all__ = ["Map", "embedding", "map_of", "paths"]
@@ -76,13 +77,13 @@ def map_of(
 ) -> Map:
     """Surveys the latent space of a model of two latents, by the codes of some images.
 
-    Walks start and last as the prior's motion where it is one; else from the mean code, for the mean squared distance
-    of the codes from it, over D.
+    Walks start, drift and last as the prior's motion where it is one; else from the mean code, for the mean squared
+    distance of the codes from it, over D. Volumes and walks are those of a metric with a jitter of 1e-5.
 
     Args:
       model: with latent_dim = 2.
       images: ``[N, *event_shape]``, at least two.
-      num_pairs: K, of codes, drawn.
+      num_pairs: K, each of two images, drawn.
       num_walks: W.
       num_steps: T of the walks.
       num_points: P of the grid.
@@ -96,7 +97,8 @@ def map_of(
     if len(images) < 2:
         raise ValueError(f"a map needs two images at least. Received: {len(images)}")
     codes = np.asarray(model.encode(images, seed=seed))
-    pairs = np.random.default_rng(seed).choice(len(codes), (num_pairs, 2))
+    generator = np.random.default_rng(seed)
+    pairs = np.stack([generator.choice(len(codes), 2, replace=False) for _ in range(num_pairs)])
     lines, geodesics = paths(model, codes[pairs[:, 0]], codes[pairs[:, 1]], _NUM_POINTS)
     walk_seed = random.as_seed([seed, 1])
 
@@ -104,8 +106,7 @@ def map_of(
         return tf.stack([curves.energy(lambda z: embedding(model, z), each) for each in (lines, geodesics)])
 
     def volumes(z: Tensor) -> Tensor:
-        values = metric.pullback(lambda z: embedding(model, z), z)
-        return tf.reduce_sum(tf.math.log(tf.linalg.diag_part(tf.linalg.cholesky(values))), axis=-1)
+        return metric.log_volume(metric.pullback(lambda z: embedding(model, z), z, jitter=JITTER))
 
     def walks() -> Tensor:
         prior = model.prior()
@@ -121,6 +122,8 @@ def map_of(
             lambda z: metric.pullback(lambda z: embedding(model, z), z),
             duration=duration,
             num_steps=num_steps,
+            drift=getattr(prior, "drift", True),
+            jitter=JITTER,
             seed=walk_seed,
             return_trajectory=True,
         )

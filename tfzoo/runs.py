@@ -1,7 +1,8 @@
 """Run folders: one training, from its configuration to its pictures; killed and resumed without harm.
 
 config.json           what was asked for, and on what it ran; enough to repeat it
-model.keras           the best epoch so far on the validation split, or the last one (`selects_on_validation`)
+model.keras           the best epoch so far on the validation split, or the last one (`selects_on_validation`); of a
+                      training in stages the best one of the last stage, once that has begun
 history.csv           a row for each epoch
 backup/               the last epoch's weights and optimiser state, from which a killed run goes on
 logs/                 TensorBoard: losses, grids of samples and reconstructions
@@ -24,6 +25,7 @@ import tensorflow as tf
 
 from tfzoo import data, registry
 from tfzoo.callbacks import (
+    BestCheckpoint,
     ImageGrids,
     LatentSnapshots,
     RecoveredImages,
@@ -146,12 +148,12 @@ def train(
         verbose=verbose,
         callbacks=[
             ResumableHistory(folder / "history.csv"),
-            keras.callbacks.ModelCheckpoint(
-                folder / "model.keras",
+            BestCheckpoint(
+                filepath=folder / "model.keras",
                 monitor=monitor,
-                mode="min",
+                past=past,
+                first_stage_epochs=model.first_stage_epochs,
                 save_best_only=model.selects_on_validation,
-                initial_value_threshold=min(past, default=None),
             ),
             keras.callbacks.TensorBoard(folder / "logs", write_graph=False),
             ImageGrids(

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from tests.geometry.spaces import half_plane, half_plane_distance, linear
 from tfzoo import random
 from tfzoo.distributions import RiemannianBrownian
 
@@ -165,6 +166,10 @@ def test_batches_are_rows_of_their_own():
     row = on_the_sphere(loc[2, 0], t[1], h0="van_vleck")
     np.testing.assert_allclose(log_prob[:, 2, 1], row.log_prob(z[:, 2, 1]), rtol=1e-9)
     np.testing.assert_allclose(law[2, 1].log_prob(z[0, 2, 1]), log_prob[0, 2, 1], rtol=1e-9)
+    # Where only the durations are several.
+    several = on_the_sphere(loc[2, 0], t, h0="van_vleck").log_prob(z[0, 2, 1])
+    np.testing.assert_allclose(several[1], log_prob[0, 2, 1], rtol=1e-9)
+    assert several.shape == (3,)
 
 
 def test_one_seed_for_each_example():
@@ -175,6 +180,68 @@ def test_one_seed_for_each_example():
         for i in range(3):
             own = random.sample(law if rows else law[i : i + 1], 4, tf.constant(seeds[i : i + 1]))
             np.testing.assert_allclose(z[:, i : i + 1], own, rtol=1e-12)
+
+
+def test_a_single_point_of_a_metric_for_points():
+    """Metrics are functions of [N, D], as in geometry: of one point [D] too, with drift or without."""
+    loc, z = np.array([0.2, 1.1]), np.array([0.5, 0.8])
+    for drift in (True, False):
+        law = RiemannianBrownian(loc, 0.1, metric_fn=half_plane, drift=drift, num_steps=2)
+        assert law.sample(seed=0).shape == (2,)
+    square = half_plane_distance(loc, z) ** 2
+    expected = -np.log(2.0 * np.pi * 0.1) - square / 0.2 - 2.0 * np.log(z[1])
+    np.testing.assert_allclose(law.log_prob(z), expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_of_a_linear_decoder_it_is_the_gaussian(size):
+    decoder, matrix = linear(size)
+    loc, z = np.linspace(0.1, 0.4, size), np.random.default_rng(0).normal(size=(3, size))
+    covariance = 0.3 * np.linalg.inv(matrix @ matrix.T)
+    expected = tfd.MultivariateNormalFullCovariance(loc, covariance).log_prob(z)
+    law = RiemannianBrownian(loc, 0.3, embedding_fn=decoder)
+    np.testing.assert_allclose(law.log_prob(z), expected, rtol=1e-6)
+    if size == 1:
+        compiled = tf.function(law.log_prob, jit_compile=True, autograph=False)(tf.constant(z))
+        np.testing.assert_allclose(compiled, expected, rtol=1e-6)
+
+
+def test_where_the_decoder_flattens_a_direction_it_says_so_unless_there_is_jitter():
+    loc, z = np.array([0.3, -0.2]), np.array([[0.5, 0.1]])
+
+    def law(**options):
+        return RiemannianBrownian(
+            loc, 0.1, embedding_fn=lambda z: tf.reduce_sum(z, -1, keepdims=True), num_steps=1, **options
+        )
+
+    with pytest.raises(ValueError, match=r"^a Brownian motion needs .* Received: 3 motions of 3 that met another"):
+        law().sample(3, seed=0)
+    with pytest.raises(ValueError, match=r"give its metric a jitter\. Received: 1 singular of 1"):
+        law().log_prob(z)
+    graph = tf.function(lambda: (law().sample(3, seed=0), law().log_prob(z)), autograph=False)()
+    assert all(np.all(np.isnan(each)) for each in graph)
+    # The stated one: 0.1 (1 + the mean eigenvalue), in volumes and steps.
+    lifted = law(jitter=0.1)
+    np.testing.assert_allclose(lifted.metric(z), [[[1.2, 1.0], [1.0, 1.2]]])
+    expected = -np.log(2.0 * np.pi * 0.1) - 0.5**2 / 0.2 + 0.5 * np.log(0.44)
+    np.testing.assert_allclose(lifted.log_prob(z), [expected], rtol=1e-6)
+    samples = lifted.sample(3, seed=0)
+    assert np.all(np.abs(samples - loc) > 0.0)
+
+
+def test_a_walk_is_traced_once():
+    calls = []
+
+    def metric_fn(z):
+        calls.append(len(calls))
+        return sphere(z)
+
+    law = RiemannianBrownian(LOC, T, metric_fn=metric_fn, squared_distance_fn=squared_angle, num_steps=2)
+    first = law.sample(3, seed=0)
+    traced = len(calls)
+    assert np.any(law.sample(3, seed=1) != first)
+    np.testing.assert_array_equal(law.sample(3, seed=0), first)
+    assert len(calls) == traced
 
 
 def test_in_a_joint_distribution():
@@ -233,6 +300,8 @@ def test_for_an_unknown_batch():
         ({"h0": "two"}, "h0 must be one of one, van_vleck, paper"),
         ({"measure": "counting"}, "measure must be one of lebesgue, riemannian"),
         ({"num_steps": 0}, "num_steps must be a whole number"),
+        ({"jitter": -1}, "jitter must be a number of at least 0"),
+        ({"metric": np.diag([1.0, 0.0])}, "a metric must be positive definite here"),
         ({"metric": None}, "one of metric, metric_fn and embedding_fn must be the geometry"),
         ({"metric_fn": sphere}, "one of metric, metric_fn and embedding_fn must be the geometry"),
     ],

@@ -76,6 +76,15 @@ def test_energy_and_length_of_an_arc(functions):
     np.testing.assert_allclose(energy, (np.sin(1.0) * arc[::13][15, 1]) ** 2, rtol=1e-3)
 
 
+def test_the_gradient_of_a_length_is_finite_where_a_step_is_none():
+    curve = tf.constant([[0.0, 0.0], [0.0, 0.0], [3.0, 4.0]])
+    with tf.GradientTape() as tape:
+        tape.watch(curve)
+        length = curves.length(tf.identity, curve)
+    np.testing.assert_allclose(length, 5.0)
+    np.testing.assert_allclose(tape.gradient(length, curve), [[0.0, 0.0], [-0.6, -0.8], [0.6, 0.8]], rtol=1e-6)
+
+
 def test_several_outputs_add_and_any_batch_is_taken():
     decoder, mean, scale = small_decoder()
     z = tf.random.stateless_normal([2, 3, 5, 2], [0, 1])
@@ -96,7 +105,7 @@ def test_several_outputs_add_and_any_batch_is_taken():
         (lambda: curves.length(sphere, np.full([3, 2], np.nan)), r"^curves must be finite.*Received: 6 values"),
         (
             lambda: curves.length(None, np.zeros([3, 3]), metric_fn=half_plane),
-            r"^metric_fn must .*Received: shape \(2, 2, 2\)$",
+            r"^metric_fn must .*Received: float64 \(2, 2, 2\)$",
         ),
     ],
 )

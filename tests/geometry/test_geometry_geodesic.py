@@ -286,6 +286,27 @@ def test_the_exponential_map_in_closed_form():
 
 
 @pytest.mark.fast
+@pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_the_exponential_map_ends_where_there_is_none(jit_compile):
+    """Of a pole, where the metric is singular, and of an edge that z = -log(1 - v t) reaches at the time 1 / v."""
+
+    def pole_and_edge(z):
+        return tf.linalg.diag(tf.stack([tf.exp(-2.0 * z[:, 0]), tf.sin(z[:, 1]) ** 2], -1))
+
+    z = tf.constant([[0.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+    velocity = tf.constant([[0.3, 0.2], [2.0, 0.0], [0.5, 0.0]])
+
+    def run():
+        return geodesic.exponential_map(None, z, velocity, metric_fn=pole_and_edge)
+
+    ends = tf.function(run, jit_compile=jit_compile, autograph=False)()
+    assert np.all(np.isnan(ends[:2]))
+    np.testing.assert_allclose(ends[2], [np.log(2.0), 1.0], rtol=1e-4)
+    if not jit_compile:
+        with pytest.raises(ValueError, match=r"give its metric a jitter\. Received: 1 singular of 3"):
+            run()
+
+
 def test_starts_from_given_curves_and_never_from_worse_ones_than_the_line():
     # By symmetry the line climbs the hill, where a start beside it finds the way around.
     hill = lambda z: tf.concat([z, 3.0 * tf.exp(-tf.reduce_sum(z**2, axis=1, keepdims=True))], axis=1)  # noqa: E731

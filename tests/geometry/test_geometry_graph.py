@@ -103,6 +103,14 @@ def test_no_code_is_a_better_centre_and_every_code_is_with_its_nearest_one():
     centres = [int(np.flatnonzero((CODES[:60] == centre).all(axis=1))[0]) for centre in found.centres]
     np.testing.assert_array_equal(found.labels, squares[centres].argmin(axis=0))
     np.testing.assert_allclose(found.inertia, squares[centres].min(axis=0).sum(), rtol=1e-6)
+    edges = found_graph.edges.toarray()
+    edges[edges == 0] = np.inf
+    for k, centre in enumerate(centres):
+        members = np.flatnonzero(found.labels == k)
+        inside = edges[np.ix_(members, members)]
+        sums = [np.sum(shortest_by_relaxation(inside, i) ** 2) for i in range(len(members))]
+        assert len(members) > 3
+        assert members[np.argmin(sums)] == centre
     again = clustering.kmeans(found_graph, 4, num_starts=3)
     np.testing.assert_array_equal(again.labels, found.labels)
     assert clustering.kmeans(found_graph, 4, num_starts=1, max_iterations=1).inertia >= found.inertia

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.geometry.spaces import half_plane
 from tests.integrators import targets
 from tfzoo import random
 from tfzoo.integrators import riemannian_brownian
@@ -40,10 +41,6 @@ def spherical(z):
     """The unit sphere by polar angle and longitude."""
     angle = z[..., 0]
     return tf.linalg.diag(tf.stack([tf.ones_like(angle), tf.square(tf.sin(angle))], -1))
-
-
-def half_plane(z):
-    return (1.0 / tf.square(z[..., 1]))[..., tf.newaxis, tf.newaxis] * tf.eye(2, dtype=z.dtype)
 
 
 def singular(z):
@@ -209,6 +206,25 @@ def test_a_chain_stops_where_the_metric_is_singular_unless_there_is_jitter():
     assert np.all(walk(start, singular, jitter=1e-2, **options).is_finite)
 
 
+def test_the_drift_at_a_singular_metric_is_refused_and_a_jitter_is_in_proportion_to_the_metric():
+    def without_a_direction(z):
+        return tf.linalg.diag(tf.stack([1.0 + tf.square(z[:, 0]), tf.zeros_like(z[:, 0])], -1))
+
+    z = np.array([[0.7, 0.1]])
+    with pytest.raises(ValueError, match=r"give its metric a jitter\. Received: 1 singular of 1"):
+        riemannian_brownian.laplace_beltrami_drift(without_a_direction, z)
+    run = tf.function(lambda: riemannian_brownian.laplace_beltrami_drift(without_a_direction, z), autograph=False)
+    assert np.all(np.isnan(run()))
+    with pytest.raises(ValueError, match=r"^jitter must be a number of at least 0\. Received: -3$"):
+        riemannian_brownian.laplace_beltrami_drift(without_a_direction, z, jitter=-3)
+    # With it the metric is diag(a, b), a = 1 + z^2 + b, b = jitter (1 + (1 + z^2) / 2), and its drift one along z.
+    jitter, a, b = 0.2, 1.0 + z[0, 0] ** 2, 0.2 * (1.0 + (1.0 + z[0, 0] ** 2) / 2.0)
+    by_a, by_b = 2.0 * z[0, 0] * (1.0 + jitter / 2.0), 2.0 * z[0, 0] * jitter / 2.0
+    expected = (by_b / b - by_a / (a + b)) / (4.0 * (a + b))
+    drift = riemannian_brownian.laplace_beltrami_drift(without_a_direction, z, jitter=jitter)
+    np.testing.assert_allclose(drift, [[expected, 0.0]], rtol=1e-12)
+
+
 def test_a_chain_that_starts_at_infinity_is_marked():
     state = walk([[np.inf, 0.0], [0.0, 0.0]], constant, duration=0.1, num_steps=2, seed=0)
     np.testing.assert_array_equal(state.is_finite, [False, True])
@@ -233,10 +249,10 @@ def test_a_duration_that_is_known_at_run_time_only():
         ({"duration": np.ones(3)}, "duration must be a number, or one for each chain"),
         ({"num_steps": 0}, "num_steps must be at least 1"),
         ({"num_steps": 1.5}, "num_steps must be an int"),
-        ({"jitter": -1.0}, "jitter must be finite and not negative"),
+        ({"jitter": -1.0}, "jitter must be a number of at least 0"),
         ({"seed": "one"}, "seed must be"),
-        ({"metric_fn": lambda z: z}, "metric_fn must return one matrix for each position"),
-        ({"metric_fn": lambda z: tf.cast(constant(z), tf.float32)}, "metric_fn must return one matrix"),
+        ({"metric_fn": lambda z: z}, "metric_fn must return one metric"),
+        ({"metric_fn": lambda z: tf.cast(constant(z), tf.float32)}, "metric_fn must return one metric"),
     ],
 )
 def test_bad_input_is_one_sentence(options, sentence):

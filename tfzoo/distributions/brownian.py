@@ -18,6 +18,9 @@ a flat manifold, where G is constant in some chart, "one" and "van_vleck" are ex
 `log_prob` costs a geodesic for each point, "van_vleck" 2 D of them more, where `squared_distance_fn` has no closed
 form; `sample` costs `num_steps` metrics with their derivatives.
 
+Where the metric is singular there is no density and no motion: in eager code both say so, in graphs they are NaN. A
+`jitter` makes such metrics regular, `tfzoo.math.metric_tensors`.
+
 Deviations from the paper:
   - its H0 = (det G(z) / det G(loc))^1/2 is neither density: it is the one of dz over sqrt(det G(loc)), depends on the
     chart, and integrates to det G(loc)^(-1/2) (test_distributions_brownian.py). `h0="paper"` has it; in the measure
@@ -32,10 +35,12 @@ References:
     (the Van Vleck determinant)
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
@@ -43,12 +48,13 @@ from tensorflow_probability import distributions as tfd
 from tfzoo import random
 from tfzoo.checks import check_positive
 from tfzoo.geometry import geodesic
-from tfzoo.geometry.metric import pullback
+from tfzoo.geometry.metric import evaluate, log_volume
 from tfzoo.integrators import riemannian_brownian
 from tfzoo.integrators.arguments import as_positive
+from tfzoo.math.metric_tensors import MetricFn, check_jitter, cholesky, lifted
 from tfzoo.types import Seed, Tensor, TensorLike
 
-__all__ = ["RiemannianBrownian", "check_h0"]
+__all__ = ["RiemannianBrownian", "check_h0", "check_motion"]
 
 _H0 = ("one", "van_vleck", "paper")
 _MEASURES = ("lebesgue", "riemannian")
@@ -74,14 +80,16 @@ class RiemannianBrownian(tfd.Distribution):
       loc: where the motion starts, ``[..., D]``.
       duration: t, positive, ``[...]``.
       metric: a symmetric positive definite matrix ``[D, D]``.
-      metric_fn: positions ``[..., D]`` to metrics ``[..., D, D]``. Beside `embedding_fn` it is the metric of samples
-        and volumes, and distances are the embedding's.
+      metric_fn: positions ``[N, D]`` to metrics ``[N, D, D]``. Beside `embedding_fn` it is the metric of samples and
+        volumes, and distances are the embedding's.
       embedding_fn: positions ``[N, D]`` to outputs, see `tfzoo.geometry.metric.pullback`. Another output, a small
-        multiple of z, makes a singular metric regular.
+        multiple of z, makes a singular metric regular, in distances too.
       squared_distance_fn: two batches of positions ``[..., D]`` to squared geodesic distances ``[...]``; None finds
         geodesics by `tfzoo.geometry.geodesic`.
       h0: "one", "van_vleck" or "paper". Gradients take "van_vleck" as a constant.
       measure: what `log_prob` is a density of: "lebesgue", dz, or "riemannian", sqrt(det G) dz.
+      jitter: times (1 + the mean eigenvalue) is added to the diagonal of the metric of samples and volumes; distances
+        go without it. 1e-5 keeps float32 positive definite.
       drift: False leaves the Laplace-Beltrami drift out of `sample`, as the paper does.
       num_steps: of `sample`.
       validate_args: of `tfd.Distribution`.
@@ -89,7 +97,7 @@ class RiemannianBrownian(tfd.Distribution):
       name: of the operations.
 
     Raises:
-      ValueError: if an argument is out of its range, or there is not one geometry.
+      ValueError: if an argument is out of its range, there is not one geometry, or `metric` is singular.
     """
 
     def __init__(
@@ -98,11 +106,12 @@ class RiemannianBrownian(tfd.Distribution):
         duration: TensorLike,
         *,
         metric: TensorLike | None = None,
-        metric_fn: riemannian_brownian.MetricFn | None = None,
+        metric_fn: MetricFn | None = None,
         embedding_fn: Callable[[Tensor], Any] | None = None,
         squared_distance_fn: Callable[[Tensor, Tensor], Tensor] | None = None,
         h0: str = "one",
         measure: str = "lebesgue",
+        jitter: float = 0.0,
         drift: bool = True,
         num_steps: int = 100,
         validate_args: bool = False,
@@ -117,6 +126,7 @@ class RiemannianBrownian(tfd.Distribution):
             given = "none" if metric is None else "metric and a function"
             raise ValueError(f"one of metric, metric_fn and embedding_fn must be the geometry. Received: {given}")
         check_positive("num_steps", num_steps)
+        self._jitter = check_jitter(jitter)
         with tf.name_scope(name) as name:
             # Variables stay what they are, for gradients.
             self._loc = loc if isinstance(loc, tf.Variable) else tf.convert_to_tensor(loc)
@@ -129,11 +139,16 @@ class RiemannianBrownian(tfd.Distribution):
                 self._duration = as_positive("duration", duration, self._loc.dtype, shape=None)
             self._metric = metric
             if metric is not None:
-                self._metric = tf.convert_to_tensor(metric, self._loc.dtype)
+                self._metric = lifted(tf.convert_to_tensor(metric, self._loc.dtype), self._jitter)
+                cholesky(self._metric)  # says in eager code if it is singular
             self._metric_fn = metric_fn
             self._embedding_fn = embedding_fn
             self._squared_distance_fn = squared_distance_fn
             self._h0, self._measure, self._drift, self._num_steps = h0, measure, drift, num_steps
+            # Outside of a graph each step of a walk would be as dear as making one. By one seed, and by one for each.
+            self._compiled_motions = tuple(
+                tf.function(self._motion, autograph=False, reduce_retracing=True) for _ in range(2)
+            )
             super().__init__(
                 dtype=self._loc.dtype,
                 reparameterization_type=tfd.FULLY_REPARAMETERIZED,
@@ -162,15 +177,18 @@ class RiemannianBrownian(tfd.Distribution):
         """How long it goes, ``[...]``."""
         return self._duration
 
+    @property
+    def drift(self) -> bool:
+        """Whether the motion has the Laplace-Beltrami drift."""
+        return self._drift
+
     def metric(self, z: TensorLike) -> Tensor:
-        """Returns the metric ``[..., D, D]`` at `z` ``[..., D]``."""
+        """Returns the metric ``[..., D, D]`` at `z` ``[..., D]``, with its jitter."""
         z = tf.convert_to_tensor(z, self.dtype)
         if self._metric is not None:
             return tf.broadcast_to(self._metric, tf.concat([tf.shape(z), tf.shape(z)[-1:]], 0))
-        if self._metric_fn is not None:
-            return self._metric_fn(z)
-        assert self._embedding_fn is not None
-        return pullback(self._embedding_fn, z)
+        embedding_fn = self._embedding_fn if self._metric_fn is None else None
+        return evaluate(embedding_fn, self._metric_fn, z, self._jitter)
 
     def squared_distance(self, z: TensorLike) -> Tensor:
         """Returns the squared geodesic distance of `z` ``[..., D]`` from `loc`, ``[...]``."""
@@ -200,13 +218,13 @@ class RiemannianBrownian(tfd.Distribution):
         if self._h0 == "van_vleck" and self._metric is None:
             log_prob += 0.5 * self._log_van_vleck(start, z, t)
         if self._h0 == "paper":
-            log_prob -= _log_volume(self.metric(start))
-        return log_prob + _log_volume(self.metric(z)) if self._measure == "lebesgue" else log_prob
+            log_prob -= log_volume(self.metric(start))
+        return log_prob + log_volume(self.metric(z)) if self._measure == "lebesgue" else log_prob
 
     def _log_van_vleck(self, start: Tensor, z: Tensor, t: Tensor) -> Tensor:
         """Returns log Delta ``[...]``."""
         size = z.shape[-1]
-        start, z = (tf.stop_gradient(each) for each in _broadcast(start, z))
+        start, z = (tf.stop_gradient(each) for each in _broadcast(start, z, tf.stop_gradient(t[..., tf.newaxis])))
         metric = self.metric(start)
         # In each coordinate a part of the width that the motion has there.
         steps = _STEP * tf.sqrt(t[..., tf.newaxis] / tf.linalg.diag_part(metric))
@@ -221,7 +239,7 @@ class RiemannianBrownian(tfd.Distribution):
         # By QR, which XLA has; the sign is not looked at: no conjugate point is on the way of a shortest geodesic.
         triangle = tf.linalg.qr(tf.ensure_shape(mixed, [*z.shape, size])).r
         log_det = tf.reduce_sum(tf.math.log(tf.abs(tf.linalg.diag_part(triangle))), axis=-1)
-        return tf.stop_gradient(log_det - _log_volume(metric) - _log_volume(self.metric(z)))
+        return tf.stop_gradient(log_det - log_volume(metric) - log_volume(self.metric(z)))
 
     # === Samples ===
 
@@ -239,21 +257,24 @@ class RiemannianBrownian(tfd.Distribution):
         shape = tf.concat([tf.stack(sizes), self.batch_shape_tensor(), tf.shape(loc)[-1:]], 0)
         static = [None if tf.is_tensor(size) else size for size in sizes]
         start = tf.ensure_shape(tf.broadcast_to(loc, shape), [*static, *self.batch_shape, *self.event_shape])
+        if not tf.executing_eagerly():
+            return self._motion(start, t, seed)
+        run = self._compiled_motions[seed.shape.rank - 1] if self._metric is None else self._motion
+        return check_motion(run(start, t, seed))
+
+    def _motion(self, start: Tensor, t: Tensor, seed: Tensor) -> Tensor:
+        """Returns where motions from `start` ``[..., D]`` are; NaN where they meet a singular metric."""
         # On a constant metric a single step is exact.
         flat = self._metric is not None
-
-        def walk() -> Tensor:
-            return riemannian_brownian.integrate(
-                riemannian_brownian.init(start),
-                self.metric,
-                duration=t,
-                num_steps=1 if flat else self._num_steps,
-                drift=self._drift and not flat,
-                seed=seed,
-            ).position
-
-        # Outside of a graph each step would be as dear as making one.
-        return tf.function(walk, autograph=False)() if tf.executing_eagerly() and not flat else walk()
+        state = riemannian_brownian.integrate(
+            riemannian_brownian.init(start),
+            self.metric,
+            duration=t,
+            num_steps=1 if flat else self._num_steps,
+            drift=self._drift and not flat,
+            seed=seed,
+        )
+        return tf.where(state.is_finite[..., tf.newaxis], state.position, tf.constant(math.nan, start.dtype))
 
 
 def check_h0(h0: str) -> str:
@@ -263,17 +284,25 @@ def check_h0(h0: str) -> str:
     return h0
 
 
-def _broadcast(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns two batches of positions of one shape, the one that they broadcast to."""
-    shape = tf.broadcast_dynamic_shape(tf.shape(first), tf.shape(second))
-    static = tf.broadcast_static_shape(first.shape, second.shape)
+def check_motion(z: Tensor) -> Tensor:
+    """Returns the ends `z` ``[..., D]`` of motions, or raises ValueError if any has failed and is NaN."""
+    failed = np.any(np.isnan(z.numpy()), axis=-1)
+    if np.any(failed):
+        raise ValueError(
+            "a Brownian motion needs a metric that is positive definite wherever it goes: where a decoder flattens a "
+            "direction, give its metric a jitter. "
+            f"Received: {np.sum(failed)} motions of {failed.size} that met another, or left for infinity"
+        )
+    return z
+
+
+def _broadcast(first: Tensor, second: Tensor, *others: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns two batches of positions of one shape, the one that they and `others` broadcast to."""
+    everything = (first, second, *others)
+    shape = functools.reduce(tf.broadcast_dynamic_shape, [tf.shape(each) for each in everything])
+    static = functools.reduce(tf.broadcast_static_shape, [each.shape for each in everything])
     first, second = (tf.ensure_shape(tf.broadcast_to(each, shape), static) for each in (first, second))
     return first, second
-
-
-def _log_volume(metric: Tensor) -> Tensor:
-    """Returns 1/2 log det G ``[...]``; NaN of a singular metric."""
-    return tf.reduce_sum(tf.math.log(tf.linalg.diag_part(tf.linalg.cholesky(metric))), axis=-1)
 
 
 @tfd.RegisterKL(RiemannianBrownian, RiemannianBrownian)
@@ -293,5 +322,5 @@ def _kl(a: RiemannianBrownian, b: RiemannianBrownian, name: str | None = None) -
         ratio = tf.convert_to_tensor(a.duration) / tf.convert_to_tensor(b.duration)
         trace = tf.linalg.trace(tf.linalg.solve(a._metric, b._metric)) * ratio
         shift = b._squared_distance(tf.convert_to_tensor(b.loc), tf.convert_to_tensor(a.loc)) / b.duration
-        log_det = size * tf.math.log(ratio) + 2.0 * (_log_volume(b._metric) - _log_volume(a._metric))
+        log_det = size * tf.math.log(ratio) + 2.0 * (log_volume(b._metric) - log_volume(a._metric))
         return 0.5 * (trace + shift - size - log_det)

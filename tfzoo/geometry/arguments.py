@@ -1,4 +1,4 @@
-"""What geometry takes: points, decoders, metrics, and their checks."""
+"""What geometry takes: points and decoders, and their checks."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,10 +8,9 @@ import tensorflow as tf
 
 from tfzoo.types import Tensor, TensorLike
 
-__all__ = ["EmbeddingFn", "MetricFn", "as_points", "check_functions", "check_jitter", "check_metric"]
+__all__ = ["EmbeddingFn", "as_points", "check_functions"]
 
 EmbeddingFn = Callable[[Tensor], Any]  # points [N, D] -> outputs [N, ...], or a tuple of such
-MetricFn = Callable[[Tensor], Tensor]  # points [N, D] -> metrics [N, D, D]
 
 
 def as_points(name: str, value: TensorLike, *, dtype: tf.DType | None = None, like: Tensor | None = None) -> Tensor:
@@ -53,27 +52,3 @@ def check_functions(embedding_fn: Any, metric_fn: Any) -> None:
     if [callable(each) for each in given.values() if each is not None] != [True]:
         received = ", ".join(f"{name}={each!r}" for name, each in given.items())
         raise ValueError(f"either embedding_fn or metric_fn must be a function, the other None. Received: {received}")
-
-
-def check_metric(metric: Tensor, points: Tensor) -> Tensor:
-    """Returns what a metric_fn made of `points` ``[N, D]``.
-
-    Raises:
-      ValueError: unless it is ``[N, D, D]``.
-    """
-    metric = tf.convert_to_tensor(metric)
-    size = points.shape[-1]
-    if not metric.shape.is_compatible_with([points.shape[0], size, size]):
-        raise ValueError(
-            f"metric_fn must return one metric [{size}, {size}] for each of {points.shape[0]} points. "
-            f"Received: shape {metric.shape}"
-        )
-    return metric
-
-
-def check_jitter(jitter: Any) -> float:
-    """Returns `jitter`, or raises ValueError unless it is a finite number of at least 0."""
-    number = isinstance(jitter, (int, float, np.integer, np.floating)) and not isinstance(jitter, bool)
-    if not number or not np.isfinite(jitter) or jitter < 0:
-        raise ValueError(f"jitter must be a number of at least 0. Received: {jitter!r}")
-    return float(jitter)

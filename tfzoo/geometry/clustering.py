@@ -1,7 +1,9 @@
 """k-means of codes by geodesic instead of straight distances: clusters that follow the data around corners.
 
 Distances are lengths of shortest paths on the graph of neighbours, and centres are codes (medoids): the code of a
-cluster with the least sum of squared distances within it. Neither needs a geodesic to be solved for.
+cluster with the least sum of squared lengths of paths that stay within it. Neither needs a geodesic to be solved for.
+Paths from a cluster's present centre stay within it by themselves, so that no step raises the inertia. Those from other
+codes might be shorter through another cluster, but to know would take a search of the whole graph from every code.
 
 References:
   Arvanitidis, Hansen, Hauberg, "Latent Space Oddity: on the Curvature of Deep Generative Models",

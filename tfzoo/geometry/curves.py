@@ -29,8 +29,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfzoo.checks import check_positive
-from tfzoo.geometry.arguments import EmbeddingFn, MetricFn, as_points, check_functions, check_metric
+from tfzoo.geometry.arguments import EmbeddingFn, as_points, check_functions
 from tfzoo.math.jacobians import outputs
+from tfzoo.math.metric_tensors import MetricFn, check_metric
 from tfzoo.types import Tensor, TensorLike
 
 __all__ = [
@@ -165,7 +166,11 @@ def energy(embedding_fn: EmbeddingFn | None, curves: TensorLike, *, metric_fn: M
 
 def length(embedding_fn: EmbeddingFn | None, curves: TensorLike, *, metric_fn: MetricFn | None = None) -> Tensor:
     """Returns the length ``[...]`` of chains of points ``[..., P, D]``; arguments and errors as `energy`."""
-    return tf.reduce_sum(tf.sqrt(squared_steps(embedding_fn, as_points("curves", curves), metric_fn)), axis=-1)
+    squares = squared_steps(embedding_fn, as_points("curves", curves), metric_fn)
+    # The root's derivative is infinite at 0; that of a step of no length is taken as 0.
+    apart = squares > 0.0
+    steps = tf.where(apart, tf.sqrt(tf.where(apart, squares, tf.ones_like(squares))), tf.zeros_like(squares))
+    return tf.reduce_sum(steps, axis=-1)
 
 
 def squared_steps(embedding_fn: EmbeddingFn | None, curves: Tensor, metric_fn: MetricFn | None = None) -> Tensor:

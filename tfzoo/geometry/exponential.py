@@ -3,15 +3,19 @@
 z'' = -Gamma(z)(z', z') = -G(z)^-1 J(z)' (d^2 / ds^2) f(z + s z')
 """
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfzoo.geometry import metric
-from tfzoo.geometry.arguments import EmbeddingFn, MetricFn, as_points, check_functions, check_jitter
+from tfzoo.geometry.arguments import EmbeddingFn, as_points, check_functions
 from tfzoo.math.jacobians import directional_derivative, value_and_jacobian
+from tfzoo.math.metric_tensors import MetricFn, check_jitter
 from tfzoo.types import Tensor, TensorLike
 
 __all__ = ["exponential_map"]
+
+_MAX_NUM_STEPS = 10_000
 
 
 def exponential_map(
@@ -26,7 +30,8 @@ def exponential_map(
 ) -> Tensor:
     """Returns where the geodesics that start at `z` with `velocity` are at time 1, ``[..., D]``.
 
-    By Dormand and Prince's method with one step size for the whole batch.
+    By Dormand and Prince's method with one step size for the whole batch. A geodesic that meets a singular metric, or
+    leaves for infinity before its time, is NaN in a graph; others of its batch are not.
 
     Args:
       embedding_fn: the decoder, as in `tfzoo.geometry.geodesic.solve`, or None where `metric_fn` is given.
@@ -39,6 +44,7 @@ def exponential_map(
 
     Raises:
       ValueError: for other shapes, or a `jitter` that is negative; in eager code also for a metric that is singular.
+      tf.errors.InvalidArgumentError: for geodesics that 10,000 steps are too few for.
     """
     check_functions(embedding_fn, metric_fn)
     check_jitter(jitter)
@@ -49,15 +55,26 @@ def exponential_map(
     def derivatives(time: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         del time  # the equation does not depend on it
         points, speeds = state
-        return speeds, _acceleration(embedding_fn, metric_fn, points, speeds, jitter)
+        acceleration = _acceleration(embedding_fn, metric_fn, points, speeds, jitter)
+        # What fails rests where it does: the solver would look for ever for a step that has no NaN.
+        going = _small(tf.concat([points, speeds, acceleration], axis=-1))
+        return tf.where(going, speeds, tf.zeros_like(speeds)), tf.where(going, acceleration, tf.zeros_like(speeds))
 
-    results = tfp.math.ode.DormandPrince(rtol=rtol, atol=atol).solve(
+    results = tfp.math.ode.DormandPrince(rtol=rtol, atol=atol, max_num_steps=_MAX_NUM_STEPS).solve(
         derivatives,
         initial_time=tf.zeros([], z.dtype),
         initial_state=(tf.reshape(z, [-1, size]), tf.reshape(velocity, [-1, size])),
         solution_times=tf.ones([1], z.dtype),
     )
-    return tf.reshape(results.states[0][0], tf.shape(z))
+    ends, speeds = (state[0] for state in results.states)
+    acceleration = _acceleration(embedding_fn, metric_fn, ends, speeds, jitter)
+    arrived = _small(tf.concat([ends, speeds, acceleration], axis=-1))
+    return tf.reshape(tf.where(arrived, ends, tf.constant(np.nan, z.dtype)), tf.shape(z))
+
+
+def _small(vector: Tensor) -> Tensor:
+    """Returns whether all of ``[N, K]`` can be computed with, ``[N, 1]``; False for NaN."""
+    return tf.reduce_all(tf.abs(vector) < vector.dtype.max**0.25, axis=-1, keepdims=True)
 
 
 def _acceleration(

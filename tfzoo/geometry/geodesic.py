@@ -30,10 +30,11 @@ import tensorflow as tf
 
 from tfzoo.checks import check_positive
 from tfzoo.geometry import curves, metric
-from tfzoo.geometry.arguments import EmbeddingFn, MetricFn, as_points, check_functions
+from tfzoo.geometry.arguments import EmbeddingFn, as_points, check_functions
 from tfzoo.geometry.exponential import exponential_map
 from tfzoo.geometry.gauss_newton import minimize
 from tfzoo.geometry.residuals import Residuals, embedding_residuals, metric_residuals
+from tfzoo.math.metric_tensors import MetricFn
 from tfzoo.types import Tensor, TensorLike
 
 __all__ = ["Geodesic", "distance", "exponential_map", "logarithmic_map", "solve", "squared_distance"]

@@ -15,7 +15,8 @@ from scipy.sparse.csgraph import dijkstra
 
 from tfzoo.checks import check_positive
 from tfzoo.geometry import curves
-from tfzoo.geometry.arguments import EmbeddingFn, MetricFn, as_points, check_functions
+from tfzoo.geometry.arguments import EmbeddingFn, as_points, check_functions
+from tfzoo.math.metric_tensors import MetricFn
 from tfzoo.types import TensorLike
 
 __all__ = ["Graph"]

@@ -27,11 +27,11 @@ References:
 
 from collections.abc import Sequence
 
-import numpy as np
 import tensorflow as tf
 
-from tfzoo.geometry.arguments import EmbeddingFn, MetricFn, as_points, check_functions, check_jitter, check_metric
+from tfzoo.geometry.arguments import EmbeddingFn, as_points, check_functions
 from tfzoo.math.jacobians import directional_derivative, value_and_jacobian
+from tfzoo.math.metric_tensors import MetricFn, check_jitter, check_metric, cholesky, lifted, log_volume
 from tfzoo.types import Tensor, TensorLike
 
 __all__ = ["christoffel", "evaluate", "gram", "inverse", "log_volume", "metric_vector_product", "pullback"]
@@ -57,7 +57,7 @@ def pullback(embedding_fn: EmbeddingFn, z: TensorLike, *, jitter: float = 0.0) -
 
 def gram(jacobians: Sequence[Tensor], jitter: float) -> Tensor:
     """Returns the metric ``[N, D, D]`` of `jacobians` ``[N, D, M]`` of one output each; `jitter` as in `pullback`."""
-    return _lift(tf.add_n([tf.matmul(jacobian, jacobian, transpose_b=True) for jacobian in jacobians]), jitter)
+    return lifted(tf.add_n([tf.matmul(jacobian, jacobian, transpose_b=True) for jacobian in jacobians]), jitter)
 
 
 def evaluate(
@@ -71,7 +71,7 @@ def evaluate(
     z, jitter = as_points("z", z), check_jitter(jitter)
     size = z.shape[-1]
     points = tf.reshape(z, [-1, size])
-    metric = _lift(check_metric(metric_fn(points), points), jitter)
+    metric = lifted(check_metric(metric_fn(points), points), jitter)
     return tf.reshape(metric, tf.concat([tf.shape(z), [size]], 0))
 
 
@@ -90,19 +90,9 @@ def metric_vector_product(embedding_fn: EmbeddingFn, z: TensorLike, vector: Tens
     return tf.reshape(tape.gradient(values, points, tangents, unconnected_gradients=zero), tf.shape(z))
 
 
-def log_volume(metric: TensorLike) -> Tensor:
-    """Returns log sqrt(det G) ``[...]`` of metrics G ``[..., D, D]``.
-
-    Raises:
-      ValueError: for another shape or, in eager code, a metric that is not positive definite.
-    """
-    factor = _cholesky(metric)
-    return tf.reduce_sum(tf.math.log(tf.linalg.diag_part(factor)), axis=-1)
-
-
 def inverse(metric: TensorLike) -> Tensor:
     """Returns G^-1 ``[..., D, D]`` of metrics G ``[..., D, D]``; errors as `log_volume`."""
-    factor = _cholesky(metric)
+    factor = cholesky(metric)
     unit = tf.eye(factor.shape[-1], batch_shape=tf.shape(factor)[:-2], dtype=factor.dtype)
     return tf.linalg.cholesky_solve(factor, unit)
 
@@ -127,36 +117,5 @@ def christoffel(metric_fn: MetricFn, z: TensorLike) -> Tensor:
     by_j = tf.transpose(derivatives, [0, 2, 1, 3])
     by_k = tf.transpose(derivatives, [0, 2, 3, 1])
     lowered = 0.5 * (by_j + by_k - derivatives)
-    raised = tf.linalg.cholesky_solve(_cholesky(metric), tf.reshape(lowered, [-1, size, size * size]))
+    raised = tf.linalg.cholesky_solve(cholesky(metric), tf.reshape(lowered, [-1, size, size * size]))
     return tf.reshape(raised, tf.concat([tf.shape(z), [size, size]], 0))
-
-
-def _lift(metric: Tensor, jitter: float) -> Tensor:
-    if not jitter:
-        return metric
-    size = metric.shape[-1]
-    lift = jitter * (1.0 + tf.linalg.trace(metric) / size)
-    return metric + lift[..., tf.newaxis, tf.newaxis] * tf.eye(size, dtype=metric.dtype)
-
-
-def _cholesky(metric: TensorLike) -> Tensor:
-    metric = tf.convert_to_tensor(metric)
-    sizes = metric.shape[-2:]
-    if not metric.dtype.is_floating or sizes.rank != 2 or not sizes[1] or not sizes[1:].is_compatible_with(sizes[:1]):
-        raise ValueError(f"a metric must be [..., D, D]. Received: {metric.dtype.name} {metric.shape}")
-    if tf.executing_eagerly():
-        _check_positive_definite(metric.numpy())
-    return tf.linalg.cholesky(metric)
-
-
-def _check_positive_definite(metric: np.ndarray) -> None:
-    finite = np.all(np.isfinite(metric), axis=(-2, -1))
-    eigenvalues = np.linalg.eigvalsh(np.where(finite[..., np.newaxis, np.newaxis], metric, 0.0))
-    # What rounding leaves of an eigenvalue of 0.
-    least = metric.shape[-1] * np.finfo(metric.dtype).eps * np.abs(eigenvalues).max(axis=-1, initial=0.0)
-    singular = ~finite | (eigenvalues[..., 0] <= least)
-    if np.any(singular):
-        raise ValueError(
-            "a metric must be positive definite here: where a decoder flattens a direction, give its metric a jitter. "
-            f"Received: {np.sum(singular)} singular of {singular.size}, eigenvalues {eigenvalues[singular][0]}"
-        )

@@ -18,8 +18,9 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfzoo.geometry.arguments import EmbeddingFn, MetricFn, check_metric
+from tfzoo.geometry.arguments import EmbeddingFn
 from tfzoo.math.jacobians import value_and_jacobian
+from tfzoo.math.metric_tensors import MetricFn, check_metric
 from tfzoo.types import Tensor
 
 __all__ = ["Residuals", "embedding_residuals", "metric_residuals"]

@@ -14,7 +14,8 @@ price of the metric at D = 2 and 7 times at D = 10, where a step without drift c
 a Cholesky factor of D x D.
 
 A chain stops where the metric is singular or not finite, or where a step would take it beyond reach; it stays at its
-last sound position and is marked. A `jitter` on the metric's diagonal makes singular ones regular.
+last sound position and is marked. A `jitter` on the metric's diagonal, `tfzoo.math.metric_tensors`, makes singular ones
+regular.
 
 Deviations from the paper, whose z' = N(z, h P) has no drift (`drift=False`): its law then depends on the chart. On a
 line with the metric g(z)^2, the arc length s drifts by g' / (2 g^2) h a step, where it should not drift at all
@@ -26,21 +27,19 @@ References:
   Hsu, "Stochastic Analysis on Manifolds", 2002, section 3.2 (the process in local coordinates)
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
 
 from tfzoo import random
-from tfzoo.integrators.arguments import as_non_negative, as_positive, check_num_steps
+from tfzoo.integrators.arguments import as_positive, check_num_steps
 from tfzoo.integrators.phase_space import within_reach
 from tfzoo.math import repeat
 from tfzoo.math.jacobians import value_and_jacobian
+from tfzoo.math.metric_tensors import MetricFn, check_jitter, check_metric, cholesky, lifted
 from tfzoo.types import Seed, Tensor, TensorLike
 
-__all__ = ["MetricFn", "State", "init", "integrate", "laplace_beltrami_drift", "step"]
-
-MetricFn = Callable[[Tensor], Tensor]  # positions [..., D] -> metric [..., D, D], each of its own position only
+__all__ = ["State", "init", "integrate", "laplace_beltrami_drift", "step"]
 
 
 class State(NamedTuple):
@@ -68,9 +67,7 @@ def init(position: TensorLike) -> State:
     Raises:
       ValueError: for another dtype, or no dimension D.
     """
-    position = tf.convert_to_tensor(position)
-    if not position.dtype.is_floating or position.shape.rank == 0 or position.shape[-1] is None:
-        raise ValueError(f"position must be floating point [..., D]. Received: {position.dtype.name} {position.shape}")
+    position = _as_position(position)
     sound = within_reach(position)
     return State(tf.where(sound[..., tf.newaxis], position, tf.zeros_like(position)), sound)
 
@@ -79,12 +76,11 @@ def laplace_beltrami_drift(metric_fn: MetricFn, position: TensorLike, *, jitter:
     """Returns the Laplace-Beltrami drift b ``[..., D]`` at ``[..., D]``; arguments as `step`.
 
     Raises:
-      ValueError: if the metric is no ``[..., D, D]``.
+      ValueError: if `position` is no ``[..., D]``, the metric no ``[N, D, D]``, or `jitter` negative; in eager code
+        also for a metric that is singular, which gives NaN in graphs.
     """
-    position = tf.convert_to_tensor(position)
-    value, derivatives = _metric_and_derivatives(metric_fn, position)
-    factor, _ = _factor(_with_jitter(value, jitter))
-    return _drift(factor, derivatives)
+    value, derivatives = _metric_and_derivatives(metric_fn, _as_position(position), check_jitter(jitter))
+    return _drift(cholesky(value), derivatives)
 
 
 def step(
@@ -100,11 +96,11 @@ def step(
 
     Args:
       state: from `init` or an earlier step.
-      metric_fn: positions ``[..., D]`` to metrics ``[..., D, D]``, symmetric and positive definite, each of its own
-        position only; it gets ``[N, D]`` with `drift`, and has to be differentiable twice.
+      metric_fn: positions ``[N, D]`` to metrics ``[N, D, D]``, symmetric and positive definite, each of its own
+        position only; with `drift` it has to be differentiable twice.
       duration: h, a number, or one for each chain, of a shape that broadcasts to ``[...]``.
       drift: False leaves out b, as the paper does.
-      jitter: added to the diagonal of the metric.
+      jitter: times (1 + the mean eigenvalue) is added to the metric's diagonal; 1e-5 keeps float32 positive definite.
       seed: of the noise: an int, a pair, or one per example; see `tfzoo.random.normal`.
 
     Raises:
@@ -114,7 +110,7 @@ def step(
     duration = _as_duration(duration, state.position)
     noise = random.normal(tf.shape(state.position), random.as_seed(seed), state.position.dtype)
     noise = tf.ensure_shape(noise, state.position.shape)
-    return _step(state, metric_fn, duration, noise, drift, as_non_negative("jitter", jitter, noise.dtype))
+    return _step(state, metric_fn, duration, noise, drift, check_jitter(jitter))
 
 
 def integrate(
@@ -153,7 +149,7 @@ def integrate(
         raise ValueError("num_steps must be at least 1. Received: 0")
     position = state.position
     duration = _as_duration(duration, position) / num_steps
-    jitter = as_non_negative("jitter", jitter, position.dtype)
+    jitter = check_jitter(jitter)
     noise = random.normal(tf.concat([[num_steps], tf.shape(position)], 0), random.as_seed(seed), position.dtype)
     noise = tf.ensure_shape(noise, [num_steps, *position.shape])
     size = num_steps if return_trajectory else 0
@@ -183,15 +179,14 @@ def _as_duration(duration: TensorLike, position: Tensor) -> Tensor:
     return duration
 
 
-def _step(
-    state: State, metric_fn: MetricFn, duration: Tensor, noise: Tensor, with_drift: bool, jitter: Tensor
-) -> State:
+def _step(state: State, metric_fn: MetricFn, duration: Tensor, noise: Tensor, with_drift: bool, jitter: float) -> State:
     position, duration = state.position, duration[..., tf.newaxis]
     if with_drift:
-        value, derivatives = _metric_and_derivatives(metric_fn, position)
+        value, derivatives = _metric_and_derivatives(metric_fn, position, jitter)
     else:
-        value = _check_metric(metric_fn(position), position)
-    factor, sound = _factor(_with_jitter(value, jitter))
+        points, shape = _flat(position)
+        value = tf.reshape(lifted(check_metric(metric_fn(points), points), jitter), shape)
+    factor, sound = _factor(value)
     moved = position
     if with_drift:
         # A derivative that is not finite, of a metric that is: caught below, with the position.
@@ -203,29 +198,30 @@ def _step(
     return State(tf.where(going[..., tf.newaxis], moved, position), going)
 
 
-def _check_metric(value: TensorLike, position: Tensor) -> Tensor:
-    value = tf.convert_to_tensor(value)
-    expected = [*position.shape, position.shape[-1]]
-    if value.dtype != position.dtype or not value.shape.is_compatible_with(expected):
-        raise ValueError(
-            f"metric_fn must return one matrix for each position, {position.dtype.name} {expected}. "
-            f"Received: {value.dtype.name} {value.shape}"
-        )
-    return tf.ensure_shape(value, expected)
+def _as_position(position: TensorLike) -> Tensor:
+    position = tf.convert_to_tensor(position)
+    if not position.dtype.is_floating or position.shape.rank == 0 or position.shape[-1] is None:
+        raise ValueError(f"position must be floating point [..., D]. Received: {position.dtype.name} {position.shape}")
+    return position
 
 
-def _metric_and_derivatives(metric_fn: MetricFn, position: Tensor) -> tuple[Tensor, Tensor]:
+def _flat(position: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns positions as points ``[N, D]``, and the shape of their metrics."""
+    size = position.shape[-1]
+    return tf.reshape(position, [-1, size]), tf.concat([tf.shape(position), [size]], 0)
+
+
+def _metric_and_derivatives(metric_fn: MetricFn, position: Tensor, jitter: float) -> tuple[Tensor, Tensor]:
     """Returns G ``[..., D, D]`` and its derivatives by each coordinate, the first axis of ``[D, ..., D, D]``."""
     size = position.shape[-1]
-    points = tf.reshape(position, [-1, size])
-    (value,), (derivatives,) = value_and_jacobian(lambda points: _check_metric(metric_fn(points), points), points)
-    shape = tf.concat([tf.shape(position), [size]], 0)
+    points, shape = _flat(position)
+
+    def metric(points: Tensor) -> Tensor:
+        return lifted(check_metric(metric_fn(points), points), jitter)
+
+    (value,), (derivatives,) = value_and_jacobian(metric, points)
     by_coordinate = [tf.reshape(each, shape) for each in tf.unstack(derivatives, axis=1)]
     return tf.reshape(value, shape), tf.ensure_shape(tf.stack(by_coordinate), [size, *position.shape, size])
-
-
-def _with_jitter(value: Tensor, jitter: TensorLike) -> Tensor:
-    return value + tf.cast(jitter, value.dtype) * tf.eye(value.shape[-1], dtype=value.dtype)
 
 
 def _factor(value: Tensor) -> tuple[Tensor, Tensor]:

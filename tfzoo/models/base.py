@@ -181,11 +181,12 @@ class LatentVariableModel(PriorOptimizer, abc.ABC):
         """
         check_positive("num_samples", num_samples)
         seed, prior = self._as_seed(seed), self._tempered_prior(temperature)
-        if seed.shape.rank == 1:
-            return self.decode(prior.sample(num_samples, seed=seed))
-        if not seed.shape[:1].is_compatible_with([num_samples]):
+        if seed.shape.rank == 2 and not seed.shape[:1].is_compatible_with([num_samples]):
             raise ValueError(f"seed must have one row for each of {num_samples} images. Received: {tuple(seed.shape)}")
-        return self.decode(random.sample(prior, 1, seed)[0])
+        return self.decode(self._prior_codes(prior, num_samples, seed))
+
+    def _prior_codes(self, prior: tfd.Distribution, num_samples: int, seed: Tensor) -> Tensor:
+        return prior.sample(num_samples, seed=seed) if seed.shape.rank == 1 else random.sample(prior, 1, seed)[0]
 
     def _tempered_prior(self, temperature: float) -> tfd.Distribution:
         if temperature == 1:
@@ -242,8 +243,9 @@ class LatentVariableModel(PriorOptimizer, abc.ABC):
     # Signatures of an export beside those of every model.
     own_signatures: tuple[str, ...] = ()
 
-    # Whether the epoch of the lowest validation loss is the best one, or the last one, where this loss says little.
-    selects_on_validation = True
+    # Whether the epoch of the lowest validation loss is the best one, or the last one, where this loss says little; and
+    # how many epochs come first whose losses are of another kind.
+    selects_on_validation, first_stage_epochs = True, 0
 
     @abc.abstractmethod
     def bound(self, x: Tensor, inference: dict[str, Tensor], training: bool = False) -> Tensor:

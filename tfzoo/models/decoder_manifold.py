@@ -3,7 +3,10 @@
     x ~ N(mean(z), scale(z)^2),    G(z) = J_mean' J_mean + J_scale' J_scale + 1e-6
 
 The scale is small near the codes and large elsewhere (`tfzoo.networks.rbf`), so that what crosses a region without data
-is long. The last term keeps the metric regular where the decoder is flat.
+is long. The last term keeps the metric regular where the decoder is flat. Far from the data, where G is huge, it is
+less than the rounding of float32: volumes and Brownian motions take G + 1e-5 (1 + trace(G) / D), which has a Cholesky
+factor everywhere. Distances do without. So where the decoder is flat along one direction only, log p(z) is too high, by
+half the logarithm of the ratio of both in that direction.
 
 References:
   Arvanitidis, Hansen, Hauberg, "Latent Space Oddity: on the Curvature of Deep Generative Models",
@@ -23,9 +26,10 @@ from tfzoo.models.amortised import AmortisedModel
 from tfzoo.networks.rbf import RBFScale
 from tfzoo.types import Tensor, TensorLike
 
-__all__ = ["DecoderManifold"]
+__all__ = ["JITTER", "DecoderManifold"]
 
-_JITTER = 1e-6
+JITTER = 1e-5  # of the metric of volumes and motions
+_FLAT = 1e-6  # the metric where the decoder is flat
 _BLOCK = 128  # geodesics whose energies are evaluated at once
 _SHOWN = 64  # points of a geodesic that is looked at
 
@@ -89,7 +93,7 @@ class DecoderManifold(AmortisedModel):
         Args:
           z: ``[N, D]``.
         """
-        outputs, rest = self._decoder_outputs(z), math.sqrt(_JITTER) * z
+        outputs, rest = self._decoder_outputs(z), math.sqrt(_FLAT) * z
         if self._likelihood == "bernoulli":
             return tf.sigmoid(outputs), rest
         return (outputs, rest) if self.scale_network is None else (outputs, self._scale_at(z), rest)

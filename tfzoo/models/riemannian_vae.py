@@ -21,7 +21,7 @@ were 0.23 nats too high.
 
 In stage 2 a step finds a geodesic for each code, by splines of few nodes: a few tens of passes through the decoder.
 
-Deviations from the paper and its authors' code, all undone by `training="paper"` but the last three:
+Deviations from the paper and its authors' code, all undone by `training="paper"` but the last four:
   - stage 1 has a KL, without which q shrinks to a point, and s, which they fix at 1;
   - stage 2 is the bound, where they minimise -log p(x|z) + |log q - log p|, an absolute value for each example, with q
     drawn from a Gaussian and scored by a Brownian kernel: no bound of anything (test_models_riemannian_vae.py);
@@ -31,7 +31,9 @@ Deviations from the paper and its authors' code, all undone by `training="paper"
   - the basis functions have the width sqrt(D / 2), codes being about N(0, I), where theirs is 7;
   - t is a softplus, where theirs may become negative; t_q is in their bounds by a sigmoid, not cut off at them;
   - the squared distance is not short of the factor 2 (P - 1), and its gradient reaches the weights;
-  - `training="paper"` freezes by Keras's `trainable`, and a new optimizer is not made.
+  - `training="paper"` freezes by Keras's `trainable`, and a new optimizer is not made;
+  - the VAE to compare with, `prior="standard"`, has a whole KL from the first epoch on, where theirs has the weight
+    epoch / 100 in stage 1.
 
 References:
   Kalatzis, Eklund, Arvanitidis, Hauberg, "Variational Autoencoders with Riemannian Brownian Motion Priors",
@@ -50,12 +52,12 @@ from tensorflow_probability import distributions as tfd
 
 from tfzoo import random
 from tfzoo.checks import check_positive
-from tfzoo.distributions.brownian import RiemannianBrownian
+from tfzoo.distributions.brownian import RiemannianBrownian, check_motion
 from tfzoo.distributions.brownian_prior import BrownianPrior
 from tfzoo.distributions.posteriors import GaussianPosterior, IsotropicPosterior
 from tfzoo.distributions.priors import StandardNormalPrior
-from tfzoo.models.decoder_manifold import DecoderManifold
-from tfzoo.models.two_stages import TwoStages
+from tfzoo.models.decoder_manifold import JITTER, DecoderManifold
+from tfzoo.models.two_stages import TwoStages, check_readable
 from tfzoo.models.validation import check_event_shape
 from tfzoo.networks import mlp
 from tfzoo.objectives import importance
@@ -86,8 +88,8 @@ class RiemannianVAE(DecoderManifold):
       beta: of the scale; None takes 1 / D, for "paper" 0.01.
       prior: None for the Brownian motion; "standard" for N(0, I), or another layer of `tfzoo.distributions`, with a
         diagonal Gaussian as q: the VAE to compare with, of the same decoder.
-      h0: of the prior's kernel; None takes "one", for "paper" "paper".
-      num_brownian_steps: of samples of the prior.
+      h0: of the Brownian prior's kernel; None takes "one", for "paper" "paper". Not for a `prior` that is given.
+      num_brownian_steps: of samples of the Brownian prior, likewise.
       encoder: None takes an MLP of two layers of 300 units.
       decoder: None takes the same, and a sigmoid for a Gaussian's means: images are in [0, 1] then.
       **kwargs: see `tfzoo.models.decoder_manifold.DecoderManifold`.
@@ -162,6 +164,8 @@ class RiemannianVAE(DecoderManifold):
         self._frozen: list[keras.layers.Layer] = []
         codes = tf.TensorSpec([None, self.latent_dim], tf.as_dtype(self.variable_dtype))
         self._compiled_kernel = tf.function(self._kernel, [codes], autograph=False)
+        # By one seed, and by one for each.
+        self._compiled_walks = tuple(tf.function(self._walk, autograph=False, reduce_retracing=True) for _ in range(2))
         self.build()
 
     def _add_counter(self, name: str, value: float) -> Any:
@@ -180,7 +184,9 @@ class RiemannianVAE(DecoderManifold):
         """Returns p(z), batch ``[]``, event ``[D]``; its density is one of dz."""
         if not self.is_brownian:
             return super().prior()
-        return self.prior_layer.distribution(embedding_fn=self.embedding, squared_distance_fn=self._squared_distance)
+        return self.prior_layer.distribution(
+            embedding_fn=self.embedding, squared_distance_fn=self._squared_distance, jitter=JITTER
+        )
 
     def sample_brownian(self, z: TensorLike, seed: Seed = None, *, duration: TensorLike | None = None) -> Tensor:
         """Returns images where Brownian motions from the codes `z` are after some time, ``[B, *event_shape]``.
@@ -197,7 +203,23 @@ class RiemannianVAE(DecoderManifold):
             raise ValueError(f"the prior must be a Brownian motion. Received: {type(self.prior_layer).__name__}")
         z, seed = tf.cast(z, self.variable_dtype), self._as_seed(seed)
         law = self.prior_layer.distribution(embedding_fn=self.embedding, loc=z, duration=duration)
-        return self.decode(random.sample(law, 1, seed)[0])
+        return self.decode(self._walk_from(z, law.duration, seed))
+
+    def _prior_codes(self, prior: tfd.Distribution, num_samples: int, seed: Tensor) -> Tensor:
+        if not self.is_brownian:
+            return super()._prior_codes(prior, num_samples, seed)
+        return self._walk_from(tf.broadcast_to(prior.loc, [num_samples, self.latent_dim]), prior.duration, seed)
+
+    def _walk_from(self, z: Tensor, duration: Tensor, seed: Tensor) -> Tensor:
+        """Returns where motions from `z` ``[B, D]`` are; traced once for all of eager code."""
+        if not tf.executing_eagerly():
+            return self._walk(z, duration, seed)
+        run = self._compiled_walks[seed.shape.rank - 1]
+        return check_motion(run(z, tf.broadcast_to(duration, tf.shape(z)[:1]), seed))
+
+    def _walk(self, z: Tensor, duration: Tensor, seed: Tensor) -> Tensor:
+        law = self.prior_layer.distribution(embedding_fn=self.embedding, loc=z, duration=duration, jitter=JITTER)
+        return random.sample(law, 1, seed)[0]
 
     def _log_prior(self, z: Tensor) -> Tensor:
         if not self.is_brownian:
@@ -252,6 +274,7 @@ class RiemannianVAE(DecoderManifold):
             tf.square(posterior.stddev()[..., 0]),
             embedding_fn=self.embedding,
             squared_distance_fn=self._squared_distance,
+            jitter=JITTER,
             h0=self.prior_layer.h0,
         )
         return tf.abs(kernel.log_prob(z) - self._log_prior(z))
@@ -271,8 +294,10 @@ class RiemannianVAE(DecoderManifold):
         """Trains as `keras.Model.fit`, in two stages; between them the codes of all images are found.
 
         Raises:
-          ValueError: as other models, or where that needs data which cannot be read again.
+          ValueError: as other models, or for data that cannot be read again, before the second stage.
         """
+        if self.first_stage_epochs and float(tf.convert_to_tensor(self.stage)) < 2:
+            check_readable(x)
         self._source = lambda: x
         try:
             return super().fit(x, *args, **kwargs)

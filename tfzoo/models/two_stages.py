@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-__all__ = ["TwoStages", "batches_of"]
+__all__ = ["TwoStages", "batches_of", "check_readable"]
 
 _MAX_IMAGES = 60_000  # that are looked at between the stages
 _BATCH = 500
@@ -39,22 +39,29 @@ class TwoStages(keras.callbacks.Callback):
         self.model.epochs_done.assign_add(1.0)
 
 
+def check_readable(data: Any) -> None:
+    """Raises ValueError for data that can be read once only, such as a generator."""
+    images = data.get("image") if isinstance(data, dict) else data
+    if not isinstance(data, (tf.data.Dataset, keras.utils.PyDataset)) and not hasattr(images, "shape"):
+        raise ValueError(
+            "training in two stages needs data that can be read again: an array, a dict, a tf.data.Dataset or a "
+            f"keras.utils.PyDataset. Received: {type(data).__name__}"
+        )
+
+
 def batches_of(data: Any) -> Iterator[Any]:
     """Yields batches of images of what `fit` was given, 60,000 images at the most.
 
     Raises:
       ValueError: for data that can be read once only.
     """
-    if isinstance(data, tf.data.Dataset):
-        first = (keras.utils.unpack_x_y_sample_weight(element)[0] for element in data)
+    check_readable(data)
+    if isinstance(data, (tf.data.Dataset, keras.utils.PyDataset)):
+        elements = data if isinstance(data, tf.data.Dataset) else (data[i] for i in range(len(data)))
+        first = (keras.utils.unpack_x_y_sample_weight(element)[0] for element in elements)
         batches = (batch["image"] if isinstance(batch, dict) else batch for batch in first)
     else:
         images = data["image"] if isinstance(data, dict) else data
-        if not hasattr(images, "shape"):
-            raise ValueError(
-                "training in two stages needs data that can be read again: an array, a dict or a tf.data.Dataset. "
-                f"Received: {type(data).__name__}"
-            )
         order = np.random.default_rng(0).permutation(len(images))[:_MAX_IMAGES]
         batches = (np.asarray(images)[order[i : i + _BATCH]] for i in range(0, len(order), _BATCH))
     count = 0
