@@ -243,8 +243,7 @@ class LatentVariableModel(PriorOptimizer, abc.ABC):
     # Signatures of an export beside those of every model.
     own_signatures: tuple[str, ...] = ()
 
-    # Whether the epoch of the lowest validation loss is the best one, or the last one, where this loss says little; and
-    # how many epochs come first whose losses are of another kind.
+    # Whether the best epoch has the lowest validation loss, or is the last; the first stage's losses are of another kind.
     selects_on_validation, first_stage_epochs = True, 0
 
     @abc.abstractmethod
