@@ -243,7 +243,7 @@ class LatentVariableModel(PriorOptimizer, abc.ABC):
     # Signatures of an export beside those of every model.
     own_signatures: tuple[str, ...] = ()
 
-    # Whether the best epoch has the lowest validation loss, or is the last; the first stage's losses are of another kind.
+    # Whether the best epoch has the lowest validation loss, or is the last; losses of a first stage are another kind.
     selects_on_validation, first_stage_epochs = True, 0
 
     @abc.abstractmethod
