@@ -128,6 +128,21 @@ def test_picture_verbs_write_png_grids(
     np.testing.assert_array_equal(np.asarray(Image.open(trained / f"{name}.png")), pixels)  # same seed, same picture
 
 
+def test_samples_of_a_low_temperature_are_of_the_mode(trained: pathlib.Path, tmp_path: pathlib.Path, capsys) -> None:
+    tiles = {}
+    for temperature in ("1.0", "0.001"):
+        out = tmp_path / "picture.png"
+        assert run("sample", str(trained), "--out", str(out), "--count", "4", "--temperature", temperature) == 0
+        pixels = np.asarray(Image.open(out)).astype(int)
+        factor = pixels.shape[0] // 22  # two rows of 8 pixels, and three margins of 2
+        tiles[temperature] = [pixels[a : a + 8 * factor, 2 * factor : 10 * factor] for a in (2 * factor, 12 * factor)]
+    assert np.abs(np.subtract(*tiles["1.0"])).max() > 20
+    assert np.abs(np.subtract(*tiles["0.001"])).max() <= 3
+    capsys.readouterr()
+    assert run("sample", str(trained), "--temperature", "-1") == 1
+    assert capsys.readouterr().err.strip().endswith("Received: -1.0")
+
+
 def test_interpolations_on_geodesics_have_two_rows_a_pair(trained: pathlib.Path, tmp_path: pathlib.Path) -> None:
     rows = {}
     for options in ([], ["--geodesic"]):

@@ -75,10 +75,17 @@ def _save(config: runs.RunConfig, path: pathlib.Path, images: TensorLike, column
 
 
 def write_samples(
-    config: runs.RunConfig, model: LatentVariableModel, path: pathlib.Path, *, count: int = 100, seed: int = 0
+    config: runs.RunConfig,
+    model: LatentVariableModel,
+    path: pathlib.Path,
+    *,
+    count: int = 100,
+    temperature: float = 1.0,
+    seed: int = 0,
 ) -> None:
     """Draws `count` images from the prior."""
-    _save(config, path, model.sample(count, seed=seed), int(np.ceil(np.sqrt(count))))
+    images = model.sample(count, seed=seed, temperature=temperature)
+    _save(config, path, images, int(np.ceil(np.sqrt(count))))
 
 
 def write_reconstructions(
@@ -134,7 +141,7 @@ def write_inpaintings(
       hide: a kind of `tfzoo.data.masks`; random masks are those of the indices 0, 1, ...
       completions: rows of them.
       uncertainty: one more row: the deviation of the completions at each pixel, over all channels; black is 0, white
-        the largest of all.
+        the largest of all. Chains are noisy then: completions are samples.
       seed: of masks and completions.
 
     Raises:
@@ -144,7 +151,9 @@ def write_inpaintings(
         raise ValueError(f"inpainting shows images [H, W, C]. Received: event_shape {model.event_shape}")
     height, width, _ = model.event_shape
     mask = data.masks.Mask.of(hide).draw(np.arange(len(images)), (height, width), seed)
-    completed = tf.cast(model.inpaint(images, mask, completions, seed=seed), images.dtype)
+    # Models with an encoder complete by samples in any case.
+    options = {"noise": True} if uncertainty and "inpaint" in model.own_signatures else {}
+    completed = tf.cast(model.inpaint(images, mask, completions, seed=seed, **options), images.dtype)
     rows = [*completed]
     if uncertainty:
         spread = tf.sqrt(tf.reduce_mean(tf.square(deviation(completed)), axis=-1, keepdims=True))

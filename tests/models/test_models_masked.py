@@ -9,6 +9,7 @@ import tfzoo
 from tests.models.linear_gaussian import OFFSET, SCALE, D, N, W, simulate
 from tfzoo.distributions.energy_prior import EnergyPrior
 from tfzoo.distributions.flow_prior import FlowPrior
+from tfzoo.distributions.priors import StandardNormalPrior
 from tfzoo.integrators import short_run
 from tfzoo.models import saved_model
 from tfzoo.models.inpainting import deviation
@@ -64,10 +65,10 @@ def test_what_is_hidden_changes_nothing_bit_for_bit(name, options, other):
         np.testing.assert_array_equal(one, another)
 
 
-def linear_model(**options):
+def linear_model(name="abp", **options):
     decoder = keras.layers.Dense(N, dtype="float64")
     model = tfzoo.create_model(
-        "abp", event_shape=(N,), latent_dim=D, scale=SCALE, decoder=decoder, dtype="float64", seed=1, **options
+        name, event_shape=(N,), latent_dim=D, scale=SCALE, decoder=decoder, dtype="float64", seed=1, **options
     )
     decoder.set_weights([W.T, OFFSET])
     model.compile(keras.optimizers.SGD(1e-3))
@@ -236,7 +237,8 @@ def test_the_deviation_of_completions():
         deviation(tf.constant(completions[:1]))
 
 
-def test_the_deviation_of_posterior_completions_is_the_predictive_one(test_seed):
+@pytest.mark.parametrize("name", ["abp", "latent_flow_vae"])
+def test_the_deviation_of_posterior_completions_is_the_predictive_one(name, test_seed):
     """Linear-Gaussian: Cov(W z | visible) in closed form; the chain's covariance is A^-1 (1 - s^2 A / 4)^-1."""
     _, x = simulate(1)
     mask, s = np.array([1.0, 1, 1, 0, 0, 1]), 0.2
@@ -244,8 +246,14 @@ def test_the_deviation_of_posterior_completions_is_the_predictive_one(test_seed)
     precision = np.eye(D) + W[seen].T @ W[seen] / SCALE**2
     covariance = np.linalg.inv(precision @ (np.eye(D) - s**2 * precision / 4))
     expected = np.sqrt(np.diag(W[hidden] @ covariance @ W[hidden].T))
-    model = linear_model(chain="noise", step_size=s, num_steps=200, inference="short_run")
-    found = deviation(model.inpaint(np.repeat(x, 20, axis=0), mask, 50, test_seed)).numpy()
+    options = {"num_steps": 200, "noise": True}
+    if name == "abp":
+        model = linear_model(chain="noise", step_size=s)
+    else:
+        prior, encoder = StandardNormalPrior(2, dtype="float64"), keras.layers.Dense(4, dtype="float64")
+        model = linear_model(name, prior=prior, encoder=encoder)
+        options["step_size"] = s
+    found = deviation(model.inpaint(np.repeat(x, 20, axis=0), mask, 50, test_seed, **options)).numpy()
     np.testing.assert_array_equal(found[:, seen], 0.0)
     # Of 20 rows of 50 normal numbers: the root of their mean square has a standard error of 1 / sqrt(2 * 20 * 49).
     np.testing.assert_allclose(np.sqrt(np.mean(found[:, hidden] ** 2, axis=0)), expected, rtol=4 / np.sqrt(2 * 20 * 49))

@@ -27,12 +27,13 @@ def _picture_path(run: pathlib.Path, out: pathlib.Path | None, name: str) -> pat
 @verb("sample", "tfzoo sample runs/vae_mnist --count 64 --seed 1")
 @RUN
 @click.option("--count", default=100, show_default=True, type=click.IntRange(1))
+@click.option("--temperature", default=1.0, show_default=True, help="Of the prior; less than 1 is less varied.")
 @_OUT
 @SEED
-def _sample(run: pathlib.Path, count: int, out: pathlib.Path | None, seed: int) -> None:
+def _sample(run: pathlib.Path, count: int, temperature: float, out: pathlib.Path | None, seed: int) -> None:
     """Draw new images from the prior as a PNG grid."""
     path = _picture_path(run, out, "samples")
-    gallery.write_samples(*runs.load(run), path, count=count, seed=seed)
+    gallery.write_samples(*runs.load(run), path, count=count, temperature=temperature, seed=seed)
     say("samples", path)
 
 
@@ -86,7 +87,7 @@ def _interpolate(
     "--hide", default="bottom", show_default=True, help="A half: bottom, top, left, right; box, square:20, patches:30."
 )
 @click.option("--completions", default=4, show_default=True, type=click.IntRange(1), help="Of each image.")
-@click.option("--uncertainty", is_flag=True, help="One more row: how far the completions differ, white the most.")
+@click.option("--uncertainty", is_flag=True, help="One more row: the deviation of samples of them, white the most.")
 @_OUT
 @SEED
 def _inpaint(

@@ -120,8 +120,8 @@ def deviation(completions: Tensor) -> Tensor:
     """Returns the standard deviation ``[B, *event_shape]`` of completions ``[S, B, *event_shape]`` at each pixel.
 
     It maps how uncertain an inpainting is: 0 at what is visible. Completions that are samples of p(z | visible pixels)
-    give the posterior predictive deviation of the mean image; those by "descent" only say how far several starts end
-    from each other.
+    give the posterior predictive deviation of the mean image; those of chains without noise only say how far several
+    starts end from each other.
 
     Raises:
       ValueError: for fewer than two completions.

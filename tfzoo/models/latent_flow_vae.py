@@ -112,11 +112,11 @@ class LatentFlowVAE(IAFVAE):
         *,
         num_steps: int = 400,
         step_size: float = 0.1,
+        noise: bool = False,
     ) -> Tensor:
         """Returns completions of partly seen images, ``[num_samples, B, *event_shape]``, the visible pixels kept.
 
-        Each is decoded from the end of a chain of its own: from a sample of the prior up log p(z) + log p(x_visible|z),
-        without noise.
+        Each is decoded from the end of a chain of its own: from a sample of the prior up log p(z) + log p(x_visible|z).
 
         Args:
           x: images ``[B, *event_shape]``; what the mask hides is not looked at, but must be numbers in range.
@@ -125,6 +125,7 @@ class LatentFlowVAE(IAFVAE):
           seed: of where the chains start: an int, a pair, or one pair per example ``[B, 2]``; None for a fresh one.
           num_steps: of a chain.
           step_size: s; a step goes s^2 / 2 times the gradient.
+          noise: True for samples of p(z | visible pixels), but for the steps' error.
         """
         check_positive("num_samples", num_samples)
         check_positive("num_steps", num_steps)
@@ -137,7 +138,7 @@ class LatentFlowVAE(IAFVAE):
             return random.sample(self.prior(), 1, seed)[0]
 
         def move(x: Tensor, mask: Tensor, z: Tensor, seed: Tensor) -> Tensor:
-            return run(x, mask, z, num_steps=num_steps, step_size=step_size)
+            return run(x, mask, z, seed, num_steps=num_steps, step_size=step_size, noise=noise)
 
         return inpainting.from_chains(
             x,
@@ -149,12 +150,20 @@ class LatentFlowVAE(IAFVAE):
             seed=self._as_seed(seed),
         )
 
-    def _chains_from(self, x: Tensor, mask: Tensor, z: Tensor, *, num_steps: int, step_size: float) -> Tensor:
+    def _chains_from(
+        self, x: Tensor, mask: Tensor, z: Tensor, seed: Tensor, *, num_steps: int, step_size: float, noise: bool
+    ) -> Tensor:
         def log_prob_fn(z: Tensor, x: Tensor, mask: Tensor) -> Tensor:
             return self._log_likelihood(x, z, mask=mask) + self._log_prior(z)
 
         return short_run.integrate(
-            short_run.init(z), log_prob_fn, step_size=step_size, num_steps=num_steps, temperature=None, data=(x, mask)
+            short_run.init(z),
+            log_prob_fn,
+            step_size=step_size,
+            num_steps=num_steps,
+            temperature=1.0 if noise else None,
+            seed=seed,
+            data=(x, mask),
         ).position
 
     def get_config(self) -> dict:

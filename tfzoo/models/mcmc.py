@@ -349,7 +349,14 @@ class MCMCModel(LatentVariableModel):
         return annealed_bound(log_joint, self._annealing_start(), x, seed, num_chains=num_samples, num_steps=num_steps)
 
     def inpaint(
-        self, x: TensorLike, mask: TensorLike, num_samples: int = 1, seed: Seed = None, *, num_steps: int | None = None
+        self,
+        x: TensorLike,
+        mask: TensorLike,
+        num_samples: int = 1,
+        seed: Seed = None,
+        *,
+        num_steps: int | None = None,
+        noise: bool | None = None,
     ) -> Tensor:
         """Returns completions of partly seen images, ``[num_samples, B, *event_shape]``, the visible pixels kept.
 
@@ -361,12 +368,14 @@ class MCMCModel(LatentVariableModel):
           num_samples: chains for each image.
           seed: as in `encode`.
           num_steps: of a chain; None takes those of `encode`.
+          noise: True for samples of p(z | visible pixels), but for the steps' error; None takes what `encode` does.
         """
         check_positive("num_samples", num_samples)
         x = self._as_images(x)
         mask, seed = as_mask(mask, x), self._as_seed(seed)
         num_steps = self._inference_steps(num_steps, self.inference)
-        noise = self.noise and self.inference != "descent"
+        if noise is None:
+            noise = self.noise and self.inference != "descent"
 
         def move(x: Tensor, mask: Tensor, z: Tensor, seed: Tensor) -> Tensor:
             return self._run(x, z, seed, num_steps=num_steps, mask=mask, noise=noise, chunked=True).position
