@@ -175,7 +175,7 @@ def test_samples_of_any_number_are_one_graph():
     prior = EnergyPrior(D, num_steps=2)
     for count in (3, 4, 5, 6):
         assert prior.distribution().sample(count, seed=[0, 1]).shape == (count, D)
-    assert prior._compiled_chain.experimental_get_tracing_count() == 1
+    assert prior._compiled_chain.num_traces == 1
 
 
 def count_loops(function):

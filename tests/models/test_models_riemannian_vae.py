@@ -199,12 +199,10 @@ def test_brownian_motions_from_codes_stay_near_for_a_short_time(trained):
     assert near < 0.05 * far
     seeds = np.arange(6).reshape(3, 2)
     together = model.sample_brownian(z, seeds)
-    # One trace for all of them: eager code has no other.
-    run = model._compiled_walks[1]
-    assert run.experimental_get_tracing_count() == 1
+    assert model._compiled_walk.num_traces == 2  # by one seed, and by one for each
     np.testing.assert_array_equal(model.sample_brownian(z, seeds), together)
     assert np.all(np.isfinite(model.sample(3, seeds)))
-    assert run.experimental_get_tracing_count() == 1
+    assert model._compiled_walk.num_traces == 2
     np.testing.assert_allclose(model.sample_brownian(z[1:2], seeds[1:2]), together[1:2], rtol=1e-4, atol=1e-5)
     with pytest.raises(ValueError, match=r"^the prior must be a Brownian motion\. Received: StandardNormalPrior$"):
         make(prior="standard").sample_brownian(z)

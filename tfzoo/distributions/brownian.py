@@ -47,6 +47,7 @@ from tensorflow_probability import distributions as tfd
 
 from tfzoo import random
 from tfzoo.checks import check_positive
+from tfzoo.compiled import Compiled
 from tfzoo.geometry import geodesic
 from tfzoo.geometry.metric import evaluate, log_volume
 from tfzoo.integrators import riemannian_brownian
@@ -145,10 +146,7 @@ class RiemannianBrownian(tfd.Distribution):
             self._embedding_fn = embedding_fn
             self._squared_distance_fn = squared_distance_fn
             self._h0, self._measure, self._drift, self._num_steps = h0, measure, drift, num_steps
-            # Outside of a graph each step of a walk would be as dear as making one. By one seed, and by one for each.
-            self._compiled_motions = tuple(
-                tf.function(self._motion, autograph=False, reduce_retracing=True) for _ in range(2)
-            )
+            self._compiled_motion = Compiled(self._motion)
             super().__init__(
                 dtype=self._loc.dtype,
                 reparameterization_type=tfd.FULLY_REPARAMETERIZED,
@@ -257,12 +255,11 @@ class RiemannianBrownian(tfd.Distribution):
         shape = tf.concat([tf.stack(sizes), self.batch_shape_tensor(), tf.shape(loc)[-1:]], 0)
         static = [None if tf.is_tensor(size) else size for size in sizes]
         start = tf.ensure_shape(tf.broadcast_to(loc, shape), [*static, *self.batch_shape, *self.event_shape])
-        if not tf.executing_eagerly():
-            return self._motion(start, t, seed)
-        run = self._compiled_motions[seed.shape.rank - 1] if self._metric is None else self._motion
-        return check_motion(run(start, t, seed))
+        run = self._compiled_motion if self._metric is None else self._motion
+        ends = run(start, t, seed=seed)
+        return check_motion(ends) if tf.executing_eagerly() else ends
 
-    def _motion(self, start: Tensor, t: Tensor, seed: Tensor) -> Tensor:
+    def _motion(self, start: Tensor, t: Tensor, *, seed: Tensor) -> Tensor:
         """Returns where motions from `start` ``[..., D]`` are; NaN where they meet a singular metric."""
         # On a constant metric a single step is exact.
         flat = self._metric is not None

@@ -28,6 +28,7 @@ from tensorflow_probability import distributions as tfd
 
 from tfzoo import random
 from tfzoo.checks import check_positive
+from tfzoo.compiled import Compiled
 from tfzoo.distributions.flow_prior import FlowPrior
 from tfzoo.integrators import short_run
 from tfzoo.integrators.arguments import check_num_steps
@@ -80,7 +81,7 @@ class EnergyPrior(keras.layers.Layer):
         self.proposal = proposal
         self.network = energy_network(self.latent_dim, dtype=self.variable_dtype) if energy is None else energy
         self.log_normalizer: Any = None
-        self._compiled_chain = tf.function(self._chain, autograph=False, reduce_retracing=True)
+        self._compiled_chain = Compiled(self._chain)
         self.build()
 
     def build(self, input_shape: object = None) -> None:
@@ -124,12 +125,11 @@ class EnergyPrior(keras.layers.Layer):
           seed: ``[2]`` or ``[B, 2]``.
           temperature: see `distribution`.
         """
-        if not tf.executing_eagerly():
-            return self._chain(sizes, seed, temperature)
-        # Dozens of small steps: one graph for all sizes.
-        return self._compiled_chain([tf.convert_to_tensor(size) for size in sizes], seed, temperature)
+        # In eager code one graph for all sizes.
+        known = sizes if not tf.executing_eagerly() else [tf.convert_to_tensor(size) for size in sizes]
+        return self._compiled_chain(known, temperature, seed=seed)
 
-    def _chain(self, sizes: list[int | Tensor], seed: Tensor, temperature: float) -> short_run.State:
+    def _chain(self, sizes: list[int | Tensor], temperature: float, *, seed: Tensor) -> short_run.State:
         start_seed, noise_seed = random.split(seed)
         start = random.normal([*sizes, self.latent_dim], start_seed, self.variable_dtype)
         return short_run.integrate(

@@ -8,6 +8,7 @@ from tensorflow_probability import distributions as tfd
 
 from tfzoo import random
 from tfzoo.checks import check_positive
+from tfzoo.compiled import Compiled
 from tfzoo.distributions.priors import StandardNormalPrior
 from tfzoo.models import inpainting
 from tfzoo.models.base import LatentVariableModel
@@ -62,7 +63,7 @@ class AmortisedModel(LatentVariableModel):
         if len(features) != 1 or features[0] is None:
             raise ValueError(f"encoder must return features [B, E]. Received: [B, {', '.join(map(str, features))}]")
         self._features = features
-        self._compiled_completions = tf.function(self._completions, autograph=False)
+        self._compiled_completions = Compiled(self._completions)
 
     def _set_posterior(self, layer: keras.layers.Layer) -> None:
         """Takes the layer that makes q(z|x) of the encoder's features; a subclass's `__init__` calls it."""
@@ -182,11 +183,10 @@ class AmortisedModel(LatentVariableModel):
         x, seed = self._as_images(x), self._as_seed(seed)
         if seed.shape.rank != 1:
             raise ValueError(f"seed must be an int or a pair [2]. Received: shape {tuple(seed.shape)}")
-        # Hundreds of small steps: one graph, also where the caller is eager.
-        run = self._compiled_completions if tf.executing_eagerly() else self._completions
-        return run(x, as_mask(mask, x), seed, num_samples=num_samples, num_steps=num_steps)
+        options = {"num_samples": num_samples, "num_steps": num_steps}
+        return self._compiled_completions(x, as_mask(mask, x), seed=seed, **options)
 
-    def _completions(self, x: Tensor, mask: Tensor, seed: Tensor, *, num_samples: int, num_steps: int) -> Tensor:
+    def _completions(self, x: Tensor, mask: Tensor, *, seed: Tensor, num_samples: int, num_steps: int) -> Tensor:
         return inpainting.metropolis_within_gibbs(
             x,
             mask,

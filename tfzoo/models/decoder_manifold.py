@@ -21,6 +21,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tfzoo.checks import check_positive
+from tfzoo.compiled import Compiled
 from tfzoo.geometry import geodesic
 from tfzoo.models.amortised import AmortisedModel
 from tfzoo.networks.rbf import RBFScale
@@ -83,9 +84,8 @@ class DecoderManifold(AmortisedModel):
             )
             self.scale_network.build((None, self.latent_dim))
             self.scale_network.built = True
-        # In Python, a geodesic would be a loop of loops.
         codes = tf.TensorSpec([None, self.latent_dim], tf.as_dtype(self.variable_dtype))
-        self._compiled_geodesic = tf.function(self._geodesic, [codes, codes], autograph=False)
+        self._compiled_geodesic = Compiled(self._geodesic, [codes, codes])
 
     def embedding(self, z: Tensor) -> tuple[Tensor, ...]:
         """Returns what the manifold is the image of: mean and scale ``[N, *event_shape]``, and z / 1000.
@@ -152,8 +152,7 @@ class DecoderManifold(AmortisedModel):
 
     def _codes_between(self, z0: Tensor, z1: Tensor, num_points: int) -> Tensor:
         """Returns codes along the geodesic, ``[B, num_points, D]``, at equal distances of each other."""
-        run = self._compiled_geodesic if tf.executing_eagerly() else self._geodesic
-        curve = run(z0, z1)  # [B, _SHOWN, D]
+        curve = self._compiled_geodesic(z0, z1)  # [B, _SHOWN, D]
         places = tf.linspace(tf.zeros([], z0.dtype), tf.cast(_SHOWN - 1, z0.dtype), num_points)
         before = tf.minimum(tf.cast(places, tf.int32), _SHOWN - 2)
         weights = (places - tf.cast(before, z0.dtype))[:, tf.newaxis]

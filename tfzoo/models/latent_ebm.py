@@ -39,6 +39,7 @@ from tensorflow_probability import distributions as tfd
 
 from tfzoo import random
 from tfzoo.checks import check_positive
+from tfzoo.compiled import Compiled
 from tfzoo.distributions.energy_prior import EnergyPrior
 from tfzoo.distributions.flow_prior import FlowPrior
 from tfzoo.integrators import short_run
@@ -127,7 +128,7 @@ class LatentEBM(MCMCModel):
         self.contrast = contrast
         self.prior_num_steps = prior_num_steps
         self.prior_step_size = prior_step_size
-        self._compiled_normalizer = tf.function(self._annealed_normalizer, autograph=False, reduce_retracing=True)
+        self._compiled_normalizer = Compiled(self._annealed_normalizer)
         self.build()
 
     # === Training ===
@@ -208,10 +209,9 @@ class LatentEBM(MCMCModel):
         """
         check_positive("num_samples", num_samples)
         num_steps = self.num_annealing_steps if num_steps is None else check_positive("num_steps", num_steps)
-        run = self._compiled_normalizer if tf.executing_eagerly() else self._annealed_normalizer
-        return run(self._as_seed(seed), num_samples=num_samples, num_steps=num_steps)
+        return self._compiled_normalizer(seed=self._as_seed(seed), num_samples=num_samples, num_steps=num_steps)
 
-    def _annealed_normalizer(self, seed: Tensor, *, num_samples: int, num_steps: int) -> Tensor:
+    def _annealed_normalizer(self, *, seed: Tensor, num_samples: int, num_steps: int) -> Tensor:
         options = {"num_steps": num_steps, "num_chains": num_samples, "seed": seed}
         return annealed.log_prob_bounds(self._log_prior, self._annealing_start(), **options).lower[0]
 

@@ -22,6 +22,7 @@ import tensorflow as tf
 
 from tfzoo import random
 from tfzoo.checks import check_positive
+from tfzoo.compiled import Compiled
 from tfzoo.distributions.flow_prior import FlowPrior
 from tfzoo.integrators import short_run
 from tfzoo.models import inpainting
@@ -101,7 +102,7 @@ class LatentFlowVAE(IAFVAE):
         self.flow_steps = flow_steps
         self.flow_width = flow_width
         self.width, self.first_size = width, first_size
-        self._compiled_chains = tf.function(self._chains_from, autograph=False)
+        self._compiled_chains = Compiled(self._chains_from)
 
     def inpaint(
         self,
@@ -130,7 +131,6 @@ class LatentFlowVAE(IAFVAE):
         check_positive("num_samples", num_samples)
         check_positive("num_steps", num_steps)
         x = self._as_images(x)
-        run = self._compiled_chains if tf.executing_eagerly() else self._chains_from
 
         def start(x: Tensor, seed: Tensor) -> Tensor:
             if seed.shape.rank == 1:
@@ -138,7 +138,8 @@ class LatentFlowVAE(IAFVAE):
             return random.sample(self.prior(), 1, seed)[0]
 
         def move(x: Tensor, mask: Tensor, z: Tensor, seed: Tensor) -> Tensor:
-            return run(x, mask, z, seed, num_steps=num_steps, step_size=step_size, noise=noise)
+            options = {"num_steps": num_steps, "step_size": step_size, "noise": noise}
+            return self._compiled_chains(x, mask, z, seed=seed, **options)
 
         return inpainting.from_chains(
             x,
@@ -151,7 +152,7 @@ class LatentFlowVAE(IAFVAE):
         )
 
     def _chains_from(
-        self, x: Tensor, mask: Tensor, z: Tensor, seed: Tensor, *, num_steps: int, step_size: float, noise: bool
+        self, x: Tensor, mask: Tensor, z: Tensor, *, seed: Tensor, num_steps: int, step_size: float, noise: bool
     ) -> Tensor:
         def log_prob_fn(z: Tensor, x: Tensor, mask: Tensor) -> Tensor:
             return self._log_likelihood(x, z, mask=mask) + self._log_prior(z)

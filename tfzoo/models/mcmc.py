@@ -28,6 +28,7 @@ from tensorflow_probability import distributions as tfd
 
 from tfzoo import random
 from tfzoo.checks import check_positive
+from tfzoo.compiled import Compiled
 from tfzoo.integrators import short_run
 from tfzoo.integrators.arguments import check_num_steps
 from tfzoo.models import inpainting
@@ -128,8 +129,8 @@ class MCMCModel(LatentVariableModel):
         self.num_learning_steps = check_positive("num_learning_steps", num_learning_steps)
         self.inference = inference
         self.num_annealing_steps = check_positive("num_annealing_steps", num_annealing_steps)
-        self._compiled_chains = tf.function(self._chains_from, autograph=False, reduce_retracing=True)
-        self._compiled_bound = tf.function(self._annealed_bound, autograph=False, reduce_retracing=True)
+        self._compiled_chains = Compiled(self._chains_from)
+        self._compiled_bound = Compiled(self._annealed_bound)
         self.diverged = keras.metrics.Mean(name="diverged")
         self.chains: Any = None  # PersistentChains, where chains are kept
         if chain == "persistent":
@@ -153,20 +154,18 @@ class MCMCModel(LatentVariableModel):
         """Returns the state of the chains ``[B, D]`` after `num_steps` steps from `start`."""
         # A batch of unknown size is a server's request.
         chunk_size = _CHUNK if chunked and (x.shape[0] or 0) > _CHUNK else None
-        # Hundreds of small steps: one graph, also where the caller is eager.
-        run = self._compiled_chains if tf.executing_eagerly() else self._chains_from
-        return run(x, start, seed, mask, num_steps=num_steps, noise=noise, chunk_size=chunk_size)
+        return self._compiled_chains(x, start, mask, seed=seed, num_steps=num_steps, noise=noise, chunk_size=chunk_size)
 
     def _chains_from(
         self,
         x: Tensor,
         start: Tensor,
-        seed: Tensor | None,
         mask: Tensor | None,
         *,
         num_steps: int,
         noise: bool,
         chunk_size: int | None,
+        seed: Tensor | None = None,
     ) -> short_run.State:
         def log_prob_fn(z: Tensor, x: Tensor, mask: Tensor | None = None) -> Tensor:
             return self._log_likelihood(x, z, mask=mask) + self._log_prior(z)
@@ -335,14 +334,13 @@ class MCMCModel(LatentVariableModel):
         check_positive("num_samples", num_samples)
         num_steps = self.num_annealing_steps if num_steps is None else check_positive("num_steps", num_steps)
         x, seed = self._as_images(x), self._as_seed(seed)
-        run = self._compiled_bound if tf.executing_eagerly() else self._annealed_bound
-        return run(x, seed, num_samples=num_samples, num_steps=num_steps)
+        return self._compiled_bound(x, seed=seed, num_samples=num_samples, num_steps=num_steps)
 
     def _annealing_start(self) -> tfd.Distribution:
         """Returns the normalised distribution that `log_prob` anneals from."""
         return self.prior()
 
-    def _annealed_bound(self, x: Tensor, seed: Tensor, *, num_samples: int, num_steps: int) -> Tensor:
+    def _annealed_bound(self, x: Tensor, *, seed: Tensor, num_samples: int, num_steps: int) -> Tensor:
         def log_joint(x: Tensor, z: Tensor) -> Tensor:
             return self._log_likelihood(x, z) + self._log_prior(z)
 

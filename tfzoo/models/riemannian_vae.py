@@ -52,6 +52,7 @@ from tensorflow_probability import distributions as tfd
 
 from tfzoo import random
 from tfzoo.checks import check_positive
+from tfzoo.compiled import Compiled
 from tfzoo.distributions.brownian import RiemannianBrownian, check_motion
 from tfzoo.distributions.brownian_prior import BrownianPrior
 from tfzoo.distributions.posteriors import GaussianPosterior, IsotropicPosterior
@@ -163,9 +164,8 @@ class RiemannianVAE(DecoderManifold):
         self._source: Any = lambda: None
         self._frozen: list[keras.layers.Layer] = []
         codes = tf.TensorSpec([None, self.latent_dim], tf.as_dtype(self.variable_dtype))
-        self._compiled_kernel = tf.function(self._kernel, [codes], autograph=False)
-        # By one seed, and by one for each.
-        self._compiled_walks = tuple(tf.function(self._walk, autograph=False, reduce_retracing=True) for _ in range(2))
+        self._compiled_kernel = Compiled(self._kernel, [codes])
+        self._compiled_walk = Compiled(self._walk)
         self.build()
 
     def _add_counter(self, name: str, value: float) -> Any:
@@ -211,21 +211,18 @@ class RiemannianVAE(DecoderManifold):
         return self._walk_from(tf.broadcast_to(prior.loc, [num_samples, self.latent_dim]), prior.duration, seed)
 
     def _walk_from(self, z: Tensor, duration: Tensor, seed: Tensor) -> Tensor:
-        """Returns where motions from `z` ``[B, D]`` are; traced once for all of eager code."""
-        if not tf.executing_eagerly():
-            return self._walk(z, duration, seed)
-        run = self._compiled_walks[seed.shape.rank - 1]
-        return check_motion(run(z, tf.broadcast_to(duration, tf.shape(z)[:1]), seed))
+        """Returns where motions from `z` ``[B, D]`` are."""
+        ends = self._compiled_walk(z, tf.broadcast_to(duration, tf.shape(z)[:1]), seed=seed)
+        return check_motion(ends) if tf.executing_eagerly() else ends
 
-    def _walk(self, z: Tensor, duration: Tensor, seed: Tensor) -> Tensor:
+    def _walk(self, z: Tensor, duration: Tensor, *, seed: Tensor) -> Tensor:
         law = self.prior_layer.distribution(embedding_fn=self.embedding, loc=z, duration=duration, jitter=JITTER)
         return random.sample(law, 1, seed)[0]
 
     def _log_prior(self, z: Tensor) -> Tensor:
         if not self.is_brownian:
             return super()._log_prior(z)
-        run = self._compiled_kernel if tf.executing_eagerly() else self._kernel
-        log_prob = tf.reshape(run(tf.reshape(z, [-1, self.latent_dim])), tf.shape(z)[:-1])
+        log_prob = tf.reshape(self._compiled_kernel(tf.reshape(z, [-1, self.latent_dim])), tf.shape(z)[:-1])
         return tf.ensure_shape(log_prob, z.shape[:-1])
 
     def _kernel(self, z: Tensor) -> Tensor:
