@@ -1,7 +1,7 @@
 """The Riemannian VAE on Fashion-MNIST, in both its trainings and with a plain prior: bounds, samples, geodesics.
 
-    python benchmarks/riemannian_vae.py [--data fashion_mnist] [--images 10000] [--first 20] [--second 5] [--seeds 3]
-        [--latent-dim 2] --out FOLDER
+    python benchmarks/riemannian_vae.py [--data fashion_mnist] [--images 10000] [--test-images 10000] [--first 20]
+        [--second 5] [--seeds 3] [--latent-dim 2] --out FOLDER
 
 For each training ("bound", "paper", and the "standard" prior N(0, I) in the same two stages) and seed a model is
 trained on the first so many images for two stages of so many epochs. Then, on the test images:
@@ -88,7 +88,8 @@ def fids(model: keras.Model, name: str, images: np.ndarray) -> dict[str, float]:
 def walks(model: keras.Model, images: np.ndarray) -> dict[str, float]:
     """Returns what geodesics have before straight lines, over pairs of codes."""
     codes = np.asarray(model.encode(images))
-    pairs = np.random.default_rng(0).choice(len(codes), (NUM_PAIRS, 2))
+    draw = np.random.default_rng(0)
+    pairs = np.stack([draw.choice(len(codes), 2, replace=False) for _ in range(NUM_PAIRS)])
     both = latent_geometry.paths(model, codes[pairs[:, 0]], codes[pairs[:, 1]], NUM_POINTS)
     measure = tf.function(lambda each: curves.energy(lambda z: latent_geometry.embedding(model, z), each))
     line, geodesic = (measure(each).numpy() for each in both)
@@ -110,6 +111,7 @@ def main() -> None:
     parser.add_argument("--data", default="fashion_mnist", choices=("fashion_mnist", "mnist", "digits"))
     parser.add_argument("--data-dir", default=os.environ.get("TFDS_DATA_DIR"))
     parser.add_argument("--images", type=int, default=10_000, help="of the training split")
+    parser.add_argument("--test-images", type=int, default=10_000, help="of the test split")
     parser.add_argument("--first", type=int, default=20, help="epochs of the first stage")
     parser.add_argument("--second", type=int, default=5, help="epochs of the second")
     parser.add_argument("--seeds", type=int, default=3)
@@ -121,7 +123,7 @@ def main() -> None:
     path = arguments.out / "results.json"
     results = json.loads(path.read_text()) if path.exists() else {}
     train = arrays(arguments.data, "train", arguments.data_dir)[0][: arguments.images]
-    test, labels = arrays(arguments.data, "test", arguments.data_dir)
+    test, labels = (each[: arguments.test_images] for each in arrays(arguments.data, "test", arguments.data_dir))
     for seed in range(arguments.seeds):
         for training in arguments.trainings:
             if f"{training} {seed}" in results:

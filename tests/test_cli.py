@@ -105,6 +105,8 @@ def test_evaluate_scores_samples_and_codes(trained: pathlib.Path) -> None:
     assert 1.0 <= metrics["inception_score"]["inception_score"] <= 10.0
     assert metrics["fid"]["fid"] > 0
     assert 0 < metrics["f1"]["f1"] <= 1
+    assert list(metrics["f1"]["per_class"]) == list("0123456789")
+    assert np.mean(list(metrics["f1"]["per_class"].values())) == pytest.approx(metrics["f1"]["f1"])
     assert "digits classifier" in metrics["fid"]["estimator"]
 
 

@@ -262,6 +262,7 @@ class _Session:
         result = tfzoo_metrics.latent_classification(codes[:half], labels[:half], codes[half:], labels[half:])
         return {
             "f1": float(result.macro_f1),
+            "per_class": {str(label): float(value) for label, value in zip(result.classes, result.f1, strict=True)},
             "estimator": f"MLP on {half} codes, tested on {len(codes) - half}",
         }
 

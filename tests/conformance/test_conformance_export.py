@@ -35,7 +35,7 @@ OPTIONS = {"num_samples": 4, "num_points": 3}
 
 # Options that make a graph smaller or larger, and those that are of no graph.
 SIZES = {"context_dim", "flow_steps", "flow_width", "hidden_units", "inference", "latent_dim", "num_annealing_steps"}
-SIZES |= {"num_brownian_steps", "num_centres", "num_nodes", "num_steps", "prior_num_steps", "width"}
+SIZES |= {"first_size", "num_brownian_steps", "num_centres", "num_nodes", "num_steps", "prior_num_steps", "width"}
 TRAINING = {"alpha", "first_stage_epochs", "num_learning_steps", "num_samples", "step_size"}
 
 
