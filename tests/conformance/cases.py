@@ -50,7 +50,6 @@ LIKE_ANOTHER = {"latent_ebm", "latent_flow", "latent_flow_vae", "riemannian_vae"
 # other promises, and in the models' own tests.
 DEAR = {"riemannian_vae"}
 DEAR_PROMISES = {
-    "test_a_step_changes_every_weight",
     "test_a_users_function_of_unknown_batch_traces_once_and_agrees_with_eager",
     "test_float64_from_end_to_end",
     "test_mixed_precision_trains_with_float32_densities",

@@ -57,10 +57,13 @@ def test_a_generator_of_tuples(training_case):
     assert int(model.optimizer.iterations) == 4
 
 
-def test_training_lowers_the_loss(case):
-    model = case.compiled(learning_rate=1e-2, optimizer="adam")
+def test_training_lowers_the_loss_and_changes_every_weight(case):
+    model = case.compiled(learning_rate=1e-2, optimizer="adam", likelihood="gaussian")
+    before = [np.array(weight) for weight in model.trainable_weights]
     loss = model.fit(case.data(64), batch_size=16, epochs=8, verbose=0).history["loss"]
     assert loss[-1] < loss[0]
+    for weight, old in zip(model.trainable_weights, before, strict=True):
+        assert np.any(old != weight), weight.path
 
 
 def test_loss_is_minus_the_mean_bound(case):

@@ -15,8 +15,9 @@ B, S = 3, 2
 
 # The shape of an example changes the networks only, but for a single latent: one model stands for all.
 SHAPES_OF = [
-    *(("vae", shape) for shape in [*SHAPES.values(), (8, 8, 8, 1)]),
-    *((name, shape) for name in ALL_OPTIONS for shape in [(1,), (4, 3)]),
+    *(("vae", shape) for shape in [*SHAPES.values(), (4, 3), (8, 8, 8, 1)]),
+    *((name, (4, 3)) for name in ("abp", "riemannian_vae")),
+    *((name, (1,)) for name in ALL_OPTIONS),
 ]
 
 
