@@ -26,7 +26,10 @@ def test_one_seed_and_one_for_each_in_any_order_and_size(order):
             expected = random.normal([count], seed, tf.float32) if which == 0 else np.arange(count)
             np.testing.assert_allclose(run(x, seed=seed), expected)
     assert run.num_traces <= 4  # the first size, and any
-    np.testing.assert_allclose(run(tf.zeros([4]), seed=seeds[1](2), scale=2.0), 2.0 * np.arange(4))
+    for scale in (2.0, np.float64(2.0)):
+        found = run(tf.zeros([4]), seed=seeds[1](4)[:4], scale=scale)
+        np.testing.assert_allclose(found, 2.0 * np.arange(4))
+    assert run.num_traces <= 5
 
 
 def test_it_is_a_part_of_a_graph():

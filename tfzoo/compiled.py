@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tfzoo.types import Tensor
@@ -13,7 +14,9 @@ __all__ = ["Compiled"]
 class Compiled:
     """A function that runs as a graph, also in eager code; inside a graph it is a part of that.
 
-    One graph serves batches of all sizes. One seed and a seed for each example, of different ranks, have one each.
+    One graph serves batches of all sizes. One seed and a seed for each example, of different ranks, have one each, and
+    so has each value of an option that is a Python number. What else the function reads is read once: what changes must
+    be a variable or an argument.
 
     Args:
       function: of tensors and options; its seed, if any, is a keyword argument.
@@ -28,6 +31,7 @@ class Compiled:
     def __call__(self, *args: Any, seed: Tensor | None = None, **options: Any) -> Any:
         """Returns what the function does."""
         rank = None if seed is None else seed.shape.rank
+        options = {key: value.item() if isinstance(value, np.generic) else value for key, value in options.items()}
         if rank is not None:
             options["seed"] = seed
         if not tf.executing_eagerly():

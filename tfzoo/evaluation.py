@@ -330,7 +330,8 @@ class _Session:
         else:
             # Its exact samples would need exact samples of the prior.
             lower = lower - np.asarray(model.log_normalizer(seed=z_seed, num_steps=settings.num_steps))
-            how += "; less the logarithm of the prior's normaliser by the same: an estimate, without a certificate"
+            how += "; less the logarithm of the prior's normaliser by the same, whose error is not in this one"
+            how += ": an estimate, without a certificate"
         acceptance = _mean(np.asarray(real.acceptance))
         estimator = f"annealed importance sampling with {how}"
         return {"ais": -_mean(lower), **_error(lower), **gap, "acceptance": acceptance, "estimator": estimator}

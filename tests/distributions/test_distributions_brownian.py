@@ -220,13 +220,34 @@ def test_where_the_decoder_flattens_a_direction_it_says_so_unless_there_is_jitte
         law().log_prob(z)
     graph = tf.function(lambda: (law().sample(3, seed=0), law().log_prob(z)), autograph=False)()
     assert all(np.all(np.isnan(each)) for each in graph)
-    # The stated one: 0.1 (1 + the mean eigenvalue), in volumes and steps.
+    # The stated one: 0.1 (1 + the sum of the eigenvalues), in volumes and steps.
     lifted = law(jitter=0.1)
-    np.testing.assert_allclose(lifted.metric(z), [[[1.2, 1.0], [1.0, 1.2]]])
-    expected = -np.log(2.0 * np.pi * 0.1) - 0.5**2 / 0.2 + 0.5 * np.log(0.44)
+    np.testing.assert_allclose(lifted.metric(z), [[[1.3, 1.0], [1.0, 1.3]]])
+    expected = -np.log(2.0 * np.pi * 0.1) - 0.5**2 / 0.2 + 0.5 * np.log(0.69)
     np.testing.assert_allclose(lifted.log_prob(z), [expected], rtol=1e-6)
     samples = lifted.sample(3, seed=0)
     assert np.all(np.abs(samples - loc) > 0.0)
+
+
+@pytest.mark.parametrize("size", [2, 10, 30])
+def test_the_jitter_of_float32_is_enough_for_a_steep_direction(size):
+    """In eager code, which checks, as in graphs, and right: the volume is that of G + jitter (1 + trace(G))."""
+    z = tf.constant(np.random.default_rng(0).normal(size=[2, size]), tf.float32)
+    law = RiemannianBrownian(
+        tf.zeros([size]),
+        0.1,
+        embedding_fn=lambda z: 3.0 * tf.reduce_sum(z, -1, keepdims=True),
+        squared_distance_fn=lambda start, z: 9.0 * tf.reduce_sum(z - start, -1) ** 2,
+        jitter=1e-5,
+        num_steps=1,
+    )
+    lift, steep = 1e-5 * (1.0 + 9.0 * size), 9.0 * size
+    squares = 9.0 * np.sum(z, axis=-1) ** 2
+    expected = 0.5 * ((size - 1) * np.log(lift) + np.log(steep + lift))
+    expected = expected - 0.5 * size * np.log(2.0 * np.pi * 0.1) - squares / 0.2
+    np.testing.assert_allclose(law.log_prob(z), expected, rtol=0.01)
+    np.testing.assert_allclose(tf.function(law.log_prob)(z), expected, rtol=0.01)
+    assert np.all(np.isfinite(law.sample(3, seed=0)))
 
 
 def test_a_walk_is_traced_once():

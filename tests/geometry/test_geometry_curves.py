@@ -85,6 +85,11 @@ def test_the_gradient_of_a_length_is_finite_where_a_step_is_none():
     np.testing.assert_allclose(tape.gradient(length, curve), [[0.0, 0.0], [-0.6, -0.8], [0.6, 0.8]], rtol=1e-6)
 
 
+def test_a_curve_through_where_there_is_no_decoder_has_no_length():
+    curve = np.array([[0.0, 0.0], [1.0, 0.0], [2.0, 0.0]])
+    assert np.isnan(curves.length(lambda z: tf.sqrt(z - 0.5), curve))
+
+
 def test_several_outputs_add_and_any_batch_is_taken():
     decoder, mean, scale = small_decoder()
     z = tf.random.stateless_normal([2, 3, 5, 2], [0, 1])

@@ -306,6 +306,15 @@ def test_the_exponential_map_ends_where_there_is_none(jit_compile):
         with pytest.raises(ValueError, match=r"give its metric a jitter\. Received: 1 singular of 3"):
             run()
 
+    def gradient():
+        with tf.GradientTape() as tape:
+            tape.watch(z)
+            end = tf.reduce_sum(run()[2])
+        return tape.gradient(end, z)
+
+    expected = [[0.0, 0.0], [0.0, 0.0], [1.0, 1.0]]  # of z_0 - log(1 - v) and z_1
+    np.testing.assert_allclose(tf.function(gradient, autograph=False)(), expected, rtol=1e-3, atol=1e-6)
+
 
 def test_starts_from_given_curves_and_never_from_worse_ones_than_the_line():
     # By symmetry the line climbs the hill, where a start beside it finds the way around.

@@ -137,7 +137,7 @@ def test_a_singular_metric_says_so_and_a_jitter_mends_it(function):
     lifted = metric.pullback(decoder, z, jitter=1e-2)
     assert np.all(np.isfinite(function(lifted)))
     slope = np.cos(z.sum(axis=1)) ** 2
-    lift = 1e-2 * (1.0 + slope)
+    lift = 1e-2 * (1.0 + 3.0 * slope)
     expected = 0.5 * np.log(lift**2 * (lift + 3.0 * slope))
     np.testing.assert_allclose(metric.log_volume(lifted), expected, rtol=1e-4)
 
@@ -167,7 +167,7 @@ Z = np.zeros([4, 2], np.float32)
             lambda: metric.pullback(sphere, [[1.0], [1.0, 2.0]]),
             r"^z must be points \[\.\.\., D\] of numbers\. Received: list$",
         ),
-        (lambda: metric.inverse(np.full([2, 2], np.nan)), r"Received: 1 singular of 1, eigenvalues \[0\. 0\.\]$"),
+        (lambda: metric.inverse(np.full([2, 2], np.nan)), r"Received: 1 singular of 1, eigenvalues 0 to 0$"),
         (lambda: metric.christoffel(lambda z: z, Z), r"^metric_fn must return one metric.*Received: float32 \(4, 2\)$"),
         (
             lambda: metric.evaluate(sphere, sphere_chart, Z),

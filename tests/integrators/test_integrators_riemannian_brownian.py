@@ -217,9 +217,9 @@ def test_the_drift_at_a_singular_metric_is_refused_and_a_jitter_is_in_proportion
     assert np.all(np.isnan(run()))
     with pytest.raises(ValueError, match=r"^jitter must be a number of at least 0\. Received: -3$"):
         riemannian_brownian.laplace_beltrami_drift(without_a_direction, z, jitter=-3)
-    # With it the metric is diag(a, b), a = 1 + z^2 + b, b = jitter (1 + (1 + z^2) / 2), and its drift one along z.
-    jitter, a, b = 0.2, 1.0 + z[0, 0] ** 2, 0.2 * (1.0 + (1.0 + z[0, 0] ** 2) / 2.0)
-    by_a, by_b = 2.0 * z[0, 0] * (1.0 + jitter / 2.0), 2.0 * z[0, 0] * jitter / 2.0
+    # With it the metric is diag(a, b), a = 1 + z^2 + b, b = jitter (2 + z^2), and its drift one along z.
+    jitter, a, b = 0.2, 1.0 + z[0, 0] ** 2, 0.2 * (2.0 + z[0, 0] ** 2)
+    by_a, by_b = 2.0 * z[0, 0] * (1.0 + jitter), 2.0 * z[0, 0] * jitter
     expected = (by_b / b - by_a / (a + b)) / (4.0 * (a + b))
     drift = riemannian_brownian.laplace_beltrami_drift(without_a_direction, z, jitter=jitter)
     np.testing.assert_allclose(drift, [[expected, 0.0]], rtol=1e-12)

@@ -168,14 +168,44 @@ def test_diverged_chains_of_the_prior_are_counted_and_left_out():
     assert np.mean(bound) == pytest.approx(expected, rel=1e-5, abs=1e-6)
     model.compile(keras.optimizers.SGD(1e-6))
     history = model.fit(np.float32(simulate(64)[1]), verbose=0, batch_size=64).history
-    assert 0 < history["diverged"][0] < 0.5
+    assert 0 < history["prior_diverged"][0] < 0.5
+
+
+class Overflow(keras.layers.Layer):
+    """Infinite beyond z_0 = 0.9, in float32."""
+
+    def call(self, z):
+        return tf.exp(100.0 * z[:, :1])
+
+
+def test_the_energy_of_a_diverged_chain_may_be_infinite():
+    prior = EnergyPrior(D, energy=Overflow(), num_steps=1)
+    model = linear_model(prior=prior, dtype="float32")
+    inference = model(tf.zeros([64, N]), seed=0)
+    assert not np.all(np.isfinite(prior.energy(inference["negatives"])))
+    inference["z"] = tf.zeros([1, 64, D])
+    assert np.all(np.isfinite(model.bound(tf.zeros([64, N]), inference)))
+
+
+@pytest.mark.parametrize("contrast", ["chain", "flow"])
+def test_a_training_without_sound_codes_stops(contrast):
+    options = {"num_steps": 3, "prior_num_steps": 3, "step_size": 1e6}
+    model = tfzoo.create_model("latent_ebm", event_shape=(6,), latent_dim=4, contrast=contrast, **options)
+    model.compile(keras.optimizers.SGD(1e-6))
+    with pytest.raises(ValueError, match=r"^some chains must stay finite: .* Received: diverged 1\.0"):
+        model.fit(np.zeros([8, 6], np.float32), verbose=0)
 
 
 def test_samples_of_any_number_are_one_graph():
     prior = EnergyPrior(D, num_steps=2)
     for count in (3, 4, 5, 6):
         assert prior.distribution().sample(count, seed=[0, 1]).shape == (count, D)
+    for temperature in np.linspace(0.5, 0.9, 3):
+        assert prior.distribution(temperature).sample(2, seed=[0, 1]).shape == (2, D)
     assert prior._compiled_chain.num_traces == 1
+    samples = prior.distribution().sample(9, seed=[0, 1])
+    prior.step_size = 1e-6
+    assert np.max(np.abs(prior.distribution().sample(9, seed=[0, 1]) - samples)) > 0.1
 
 
 def count_loops(function):

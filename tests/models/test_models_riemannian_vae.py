@@ -91,8 +91,6 @@ def test_the_prior_has_a_finite_density_and_motion_far_from_the_data():
     """There float32 rounds the least eigenvalue of the metric to anything, and the metric has no Cholesky factor."""
     model, angles = make(first_stage_epochs=0), np.linspace(0.0, 2.0 * np.pi, 32, dtype=np.float32)
     z = 7.0 * np.stack([np.cos(angles), np.sin(angles)], axis=-1)
-    factors = tf.linalg.cholesky(metric.pullback(model.embedding, z))
-    assert np.any(np.isnan(factors))
     assert np.all(np.isfinite(model.log_joint(CASE.images(32), z)))
     assert np.all(np.isfinite(model.sample_brownian(z, 0)))
 

@@ -81,16 +81,16 @@ class RiemannianBrownian(tfd.Distribution):
       loc: where the motion starts, ``[..., D]``.
       duration: t, positive, ``[...]``.
       metric: a symmetric positive definite matrix ``[D, D]``.
-      metric_fn: positions ``[N, D]`` to metrics ``[N, D, D]``. Beside `embedding_fn` it is the metric of samples and
-        volumes, and distances are the embedding's.
+      metric_fn: positions ``[N, D]`` to metrics ``[N, D, D]``, traced once. Beside `embedding_fn` it is the metric of
+        samples and volumes, and distances are the embedding's.
       embedding_fn: positions ``[N, D]`` to outputs, see `tfzoo.geometry.metric.pullback`. Another output, a small
         multiple of z, makes a singular metric regular, in distances too.
       squared_distance_fn: two batches of positions ``[..., D]`` to squared geodesic distances ``[...]``; None finds
         geodesics by `tfzoo.geometry.geodesic`.
       h0: "one", "van_vleck" or "paper". Gradients take "van_vleck" as a constant.
       measure: what `log_prob` is a density of: "lebesgue", dz, or "riemannian", sqrt(det G) dz.
-      jitter: times (1 + the mean eigenvalue) is added to the diagonal of the metric of samples and volumes; distances
-        go without it. 1e-5 keeps float32 positive definite.
+      jitter: times (1 + the sum of the eigenvalues) is added to the diagonal of the metric of samples and volumes;
+        distances go without it. 1e-5 keeps float32 positive definite.
       drift: False leaves the Laplace-Beltrami drift out of `sample`, as the paper does.
       num_steps: of `sample`.
       validate_args: of `tfd.Distribution`.

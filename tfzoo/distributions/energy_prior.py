@@ -127,16 +127,20 @@ class EnergyPrior(keras.layers.Layer):
         """
         # In eager code one graph for all sizes.
         known = sizes if not tf.executing_eagerly() else [tf.convert_to_tensor(size) for size in sizes]
-        return self._compiled_chain(known, temperature, seed=seed)
+        temperature = tf.convert_to_tensor(temperature, self.variable_dtype)
+        options = {"step_size": self.step_size, "num_steps": self.num_steps}
+        return self._compiled_chain(known, temperature, seed=seed, **options)
 
-    def _chain(self, sizes: list[int | Tensor], temperature: float, *, seed: Tensor) -> short_run.State:
+    def _chain(
+        self, sizes: list[int | Tensor], temperature: Tensor, *, seed: Tensor, step_size: float, num_steps: int
+    ) -> short_run.State:
         start_seed, noise_seed = random.split(seed)
         start = random.normal([*sizes, self.latent_dim], start_seed, self.variable_dtype)
         return short_run.integrate(
             short_run.init(temperature * start),
             self.log_prob,
-            step_size=self.step_size,
-            num_steps=self.num_steps,
+            step_size=step_size,
+            num_steps=num_steps,
             temperature=temperature**2,
             seed=noise_seed,
         )

@@ -168,8 +168,8 @@ def length(embedding_fn: EmbeddingFn | None, curves: TensorLike, *, metric_fn: M
     """Returns the length ``[...]`` of chains of points ``[..., P, D]``; arguments and errors as `energy`."""
     squares = squared_steps(embedding_fn, as_points("curves", curves), metric_fn)
     # The root's derivative is infinite at 0; that of a step of no length is taken as 0.
-    apart = squares > 0.0
-    steps = tf.where(apart, tf.sqrt(tf.where(apart, squares, tf.ones_like(squares))), tf.zeros_like(squares))
+    none = tf.equal(squares, 0.0)
+    steps = tf.where(none, tf.zeros_like(squares), tf.sqrt(tf.where(none, tf.ones_like(squares), squares)))
     return tf.reduce_sum(steps, axis=-1)
 
 

@@ -10,7 +10,7 @@ import tensorflow_probability as tfp
 from tfzoo.geometry import metric
 from tfzoo.geometry.arguments import EmbeddingFn, as_points, check_functions
 from tfzoo.math.jacobians import directional_derivative, value_and_jacobian
-from tfzoo.math.metric_tensors import MetricFn, check_jitter
+from tfzoo.math.metric_tensors import MetricFn, check_jitter, cholesky, regular_cholesky
 from tfzoo.types import Tensor, TensorLike
 
 __all__ = ["exponential_map"]
@@ -44,7 +44,7 @@ def exponential_map(
 
     Raises:
       ValueError: for other shapes, or a `jitter` that is negative; in eager code also for a metric that is singular.
-      tf.errors.InvalidArgumentError: for geodesics that 10,000 steps are too few for.
+      tf.errors.InvalidArgumentError: for geodesics that 10,000 steps are too few for, but not under XLA.
     """
     check_functions(embedding_fn, metric_fn)
     check_jitter(jitter)
@@ -80,17 +80,23 @@ def _small(vector: Tensor) -> Tensor:
 def _acceleration(
     embedding_fn: EmbeddingFn | None, metric_fn: MetricFn | None, z: Tensor, velocity: Tensor, jitter: float
 ) -> Tensor:
-    """Returns z'' ``[N, D]`` at `z` with `velocity`, ``[N, D]``."""
+    """Returns z'' ``[N, D]`` at `z` with `velocity`, ``[N, D]``; NaN where the metric is singular."""
     if metric_fn is not None:
-        symbols = metric.christoffel(lambda z: metric.evaluate(None, metric_fn, z, jitter), z)
-        return -tf.einsum("nijk,nj,nk->ni", symbols, velocity, velocity)
-    assert embedding_fn is not None
+        gram, lowered = metric.lowered_christoffel(lambda z: metric.evaluate(None, metric_fn, z, jitter), z)
+        force = tf.einsum("nljk,nj,nk->nl", lowered, velocity, velocity)
+    else:
+        assert embedding_fn is not None
 
-    def along(points: Tensor) -> tuple[Tensor, ...]:
-        return directional_derivative(embedding_fn, points, velocity)[1]
+        def along(points: Tensor) -> tuple[Tensor, ...]:
+            return directional_derivative(embedding_fn, points, velocity)[1]
 
-    _, bends = directional_derivative(along, z, velocity)
-    _, jacobians = value_and_jacobian(embedding_fn, z)
-    force = tf.add_n([tf.linalg.matvec(jacobian, bend) for jacobian, bend in zip(jacobians, bends, strict=True)])
-    gram = metric.gram(jacobians, jitter)
-    return -tf.linalg.matvec(metric.inverse(gram), force)
+        _, bends = directional_derivative(along, z, velocity)
+        _, jacobians = value_and_jacobian(embedding_fn, z)
+        pairs = zip(jacobians, bends, strict=True)
+        force = tf.add_n([tf.linalg.matvec(jacobian, bend) for jacobian, bend in pairs])
+        gram = metric.gram(jacobians, jitter)
+    if tf.executing_eagerly():
+        cholesky(gram)  # says so if one is singular
+    factor, regular = regular_cholesky(gram)
+    acceleration = -tf.linalg.cholesky_solve(factor, force[..., tf.newaxis])[..., 0]
+    return tf.where(regular[..., tf.newaxis], acceleration, tf.constant(np.nan, z.dtype))

@@ -10,7 +10,7 @@ With a mean and a scale as outputs, G = J_mean' J_mean + J_scale' J_scale: the e
 G v costs three passes for any D. The Christoffel symbols differentiate the metric D times.
 
 Where the decoder flattens a direction, or has D > M, G is singular: it has no inverse, and the volume is 0. `inverse`,
-`log_volume` and `christoffel` then say so. `jitter=` of `pullback` adds ``jitter (1 + trace(G) / D)`` to the diagonal
+`log_volume` and `christoffel` then say so. `jitter=` of `pullback` adds ``jitter (1 + trace(G))`` to the diagonal
 of G: in part in proportion to G, since far from the data float32 rounds the small eigenvalues of a huge metric to
 anything, negative numbers included.
 
@@ -44,7 +44,7 @@ def pullback(embedding_fn: EmbeddingFn, z: TensorLike, *, jitter: float = 0.0) -
       embedding_fn: the decoder, any Keras layer or function: points ``[N, D]`` to outputs ``[N, ...]``, each of its own
         point only, or a tuple of such outputs, such as a mean and a scale, whose metrics add.
       z: points.
-      jitter: times (1 + the mean eigenvalue) is added to the diagonal; 1e-5 keeps float32 positive definite.
+      jitter: times (1 + the sum of the eigenvalues) is added to the diagonal; 1e-5 keeps float32 positive definite.
 
     Raises:
       ValueError: if `z` is no batch of points, `embedding_fn` returns something else, or `jitter` is negative.
@@ -109,13 +109,17 @@ def christoffel(metric_fn: MetricFn, z: TensorLike) -> Tensor:
     """
     z = as_points("z", z)
     size = z.shape[-1]
-    points = tf.reshape(z, [-1, size])
+    metric, lowered = lowered_christoffel(metric_fn, tf.reshape(z, [-1, size]))
+    raised = tf.linalg.cholesky_solve(cholesky(metric), tf.reshape(lowered, [-1, size, size * size]))
+    return tf.reshape(raised, tf.concat([tf.shape(z), [size, size]], 0))
+
+
+def lowered_christoffel(metric_fn: MetricFn, points: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns metrics ``[N, D, D]`` at `points` ``[N, D]``, and the symbols of the first kind Gamma_ljk there."""
+    size = points.shape[-1]
     (metric,), (derivatives,) = value_and_jacobian(lambda points: check_metric(metric_fn(points), points), points)
     metric = tf.reshape(metric, [-1, size, size])
     derivatives = tf.reshape(derivatives, [-1, size, size, size])  # [N, j, l, k]: by z_j, of G_lk
-    # Of the first kind, [N, l, j, k].
     by_j = tf.transpose(derivatives, [0, 2, 1, 3])
     by_k = tf.transpose(derivatives, [0, 2, 3, 1])
-    lowered = 0.5 * (by_j + by_k - derivatives)
-    raised = tf.linalg.cholesky_solve(cholesky(metric), tf.reshape(lowered, [-1, size, size * size]))
-    return tf.reshape(raised, tf.concat([tf.shape(z), [size, size]], 0))
+    return metric, 0.5 * (by_j + by_k - derivatives)

@@ -36,7 +36,7 @@ from tfzoo.integrators.arguments import as_positive, check_num_steps
 from tfzoo.integrators.phase_space import within_reach
 from tfzoo.math import repeat
 from tfzoo.math.jacobians import value_and_jacobian
-from tfzoo.math.metric_tensors import MetricFn, check_jitter, check_metric, cholesky, lifted
+from tfzoo.math.metric_tensors import MetricFn, check_jitter, check_metric, cholesky, lifted, regular_cholesky
 from tfzoo.types import Seed, Tensor, TensorLike
 
 __all__ = ["State", "init", "integrate", "laplace_beltrami_drift", "step"]
@@ -100,7 +100,8 @@ def step(
         position only; with `drift` it has to be differentiable twice.
       duration: h, a number, or one for each chain, of a shape that broadcasts to ``[...]``.
       drift: False leaves out b, as the paper does.
-      jitter: times (1 + the mean eigenvalue) is added to the metric's diagonal; 1e-5 keeps float32 positive definite.
+      jitter: times (1 + the sum of the eigenvalues) is added to the metric's diagonal; 1e-5 keeps float32 positive
+        definite.
       seed: of the noise: an int, a pair, or one per example; see `tfzoo.random.normal`.
 
     Raises:
@@ -186,7 +187,7 @@ def _step(state: State, metric_fn: MetricFn, duration: Tensor, noise: Tensor, wi
     else:
         points, shape = _flat(position)
         value = tf.reshape(lifted(check_metric(metric_fn(points), points), jitter), shape)
-    factor, sound = _factor(value)
+    factor, sound = regular_cholesky(value)
     moved = position
     if with_drift:
         # A derivative that is not finite, of a metric that is: caught below, with the position.
@@ -222,15 +223,6 @@ def _metric_and_derivatives(metric_fn: MetricFn, position: Tensor, jitter: float
     (value,), (derivatives,) = value_and_jacobian(metric, points)
     by_coordinate = [tf.reshape(each, shape) for each in tf.unstack(derivatives, axis=1)]
     return tf.reshape(value, shape), tf.ensure_shape(tf.stack(by_coordinate), [size, *position.shape, size])
-
-
-def _factor(value: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns Cholesky factors ``[..., D, D]``, of singular metrics the unit matrix, and who is regular ``[...]``."""
-    regular = tf.reduce_all(tf.math.is_finite(tf.linalg.cholesky(tf.stop_gradient(value))), axis=[-2, -1])
-    regular &= tf.reduce_all(tf.math.is_finite(value), axis=[-2, -1])
-    # Factored again: a mask behind the factor could not take a NaN out of its gradient.
-    unit = tf.eye(value.shape[-1], dtype=value.dtype)
-    return tf.linalg.cholesky(tf.where(regular[..., tf.newaxis, tf.newaxis], value, unit)), regular
 
 
 def _solve(factor: Tensor, vector: Tensor, *, adjoint: bool) -> Tensor:

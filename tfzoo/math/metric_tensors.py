@@ -4,7 +4,7 @@ What geometry and integrators have in common. A metric is singular where a decod
 also where it is huge: far from the data the small eigenvalues are rounded to anything, negative numbers included. So
 `lifted` adds to the diagonal in part in proportion to the metric:
 
-    G + jitter (1 + trace(G) / D) I
+    G + jitter (1 + trace(G)) I
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from tfzoo.types import Tensor, TensorLike
 
-__all__ = ["MetricFn", "check_jitter", "check_metric", "cholesky", "lifted", "log_volume"]
+__all__ = ["MetricFn", "check_jitter", "check_metric", "cholesky", "lifted", "log_volume", "regular_cholesky"]
 
 MetricFn = Callable[[Tensor], Tensor]  # points [N, D] -> metrics [N, D, D], each of its own point only
 
@@ -45,12 +45,12 @@ def check_metric(metric: TensorLike, points: Tensor) -> Tensor:
 
 
 def lifted(metric: Tensor, jitter: float) -> Tensor:
-    """Returns metrics ``[..., D, D]`` with ``jitter (1 + trace(G) / D)`` added to their diagonals."""
+    """Returns metrics ``[..., D, D]`` with ``jitter (1 + trace(G))`` added to their diagonals."""
     if not jitter:
         return metric
-    size = metric.shape[-1]
-    lift = jitter * (1.0 + tf.linalg.trace(metric) / size)
-    return metric + lift[..., tf.newaxis, tf.newaxis] * tf.eye(size, dtype=metric.dtype)
+    # The sum of the eigenvalues, not their mean: rounding grows with D as well.
+    lift = jitter * (1.0 + tf.linalg.trace(metric))
+    return metric + lift[..., tf.newaxis, tf.newaxis] * tf.eye(metric.shape[-1], dtype=metric.dtype)
 
 
 def cholesky(metric: TensorLike) -> Tensor:
@@ -68,6 +68,15 @@ def cholesky(metric: TensorLike) -> Tensor:
     return tf.linalg.cholesky(metric)
 
 
+def regular_cholesky(metric: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the factors ``[..., D, D]``, of singular metrics the unit matrix, and who is regular ``[...]``."""
+    regular = tf.reduce_all(tf.math.is_finite(tf.linalg.cholesky(tf.stop_gradient(metric))), axis=[-2, -1])
+    regular &= tf.reduce_all(tf.math.is_finite(metric), axis=[-2, -1])
+    # Factored again: a mask behind the factor could not take a NaN out of its gradient.
+    unit = tf.eye(metric.shape[-1], dtype=metric.dtype)
+    return tf.linalg.cholesky(tf.where(regular[..., tf.newaxis, tf.newaxis], metric, unit)), regular
+
+
 def log_volume(metric: TensorLike) -> Tensor:
     """Returns log sqrt(det G) ``[...]`` of metrics G ``[..., D, D]``; errors as `cholesky`."""
     return tf.reduce_sum(tf.math.log(tf.linalg.diag_part(cholesky(metric))), axis=-1)
@@ -80,7 +89,8 @@ def _check_positive_definite(metric: np.ndarray) -> None:
     least = metric.shape[-1] * np.finfo(metric.dtype).eps * np.abs(eigenvalues).max(axis=-1, initial=0.0)
     singular = ~finite | (eigenvalues[..., 0] <= least)
     if np.any(singular):
+        first = eigenvalues[singular][0]
         raise ValueError(
             "a metric must be positive definite here: where a decoder flattens a direction, give its metric a jitter. "
-            f"Received: {np.sum(singular)} singular of {singular.size}, eigenvalues {eigenvalues[singular][0]}"
+            f"Received: {np.sum(singular)} singular of {singular.size}, eigenvalues {first[0]:.3g} to {first[-1]:.3g}"
         )

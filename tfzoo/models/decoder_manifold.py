@@ -4,7 +4,7 @@
 
 The scale is small near the codes and large elsewhere (`tfzoo.networks.rbf`), so that what crosses a region without data
 is long. The last term keeps the metric regular where the decoder is flat. Far from the data, where G is huge, it is
-less than the rounding of float32: volumes and Brownian motions take G + 1e-5 (1 + trace(G) / D), which has a Cholesky
+less than the rounding of float32: volumes and Brownian motions take G + 1e-5 (1 + trace(G)), which has a Cholesky
 factor everywhere. Distances do without. So where the decoder is flat along one direction only, log p(z) is too high, by
 half the logarithm of the ratio of both in that direction.
 

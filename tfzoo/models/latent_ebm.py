@@ -128,6 +128,8 @@ class LatentEBM(MCMCModel):
         self.contrast = contrast
         self.prior_num_steps = prior_num_steps
         self.prior_step_size = prior_step_size
+        if contrast == "chain":
+            self.prior_diverged = keras.metrics.Mean(name="prior_diverged")
         self._compiled_normalizer = Compiled(self._annealed_normalizer)
         self.build()
 
@@ -142,8 +144,8 @@ class LatentEBM(MCMCModel):
         size = inference["z"].shape[1]
         sizes = [tf.shape(inference["z"])[1] if size is None else size]
         negatives = self._negatives(sizes, negative_seed)
-        if training:
-            self.diverged.update_state(1.0 - tf.cast(negatives.is_finite, tf.float32))
+        if training and self.contrast == "chain":
+            self.prior_diverged.update_state(1.0 - tf.cast(negatives.is_finite, tf.float32))
         return {**inference, "negatives": tf.stop_gradient(negatives.position), "sound": negatives.is_finite}
 
     def _negatives(self, sizes: list[int | Tensor], seed: Tensor) -> short_run.State:
@@ -161,6 +163,8 @@ class LatentEBM(MCMCModel):
             # Diverged chains are left out. Where all of them are, the energy has diverged: 0 times infinity is a NaN,
             # which stops the training.
             sound = tf.cast(inference["sound"], negatives.dtype)
+            # The energy itself may be infinite where a chain diverged.
+            negatives = tf.where(inference["sound"][:, tf.newaxis], negatives, tf.zeros_like(negatives))
             energy = prior.energy(negatives) * sound / tf.reduce_mean(sound)
             return super().bound(x, inference, training) + energy
 

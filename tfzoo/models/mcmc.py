@@ -358,7 +358,8 @@ class MCMCModel(LatentVariableModel):
     ) -> Tensor:
         """Returns completions of partly seen images, ``[num_samples, B, *event_shape]``, the visible pixels kept.
 
-        Each is decoded from the end of a chain of its own, on the density of the visible pixels alone.
+        Each is decoded from the end of a chain of its own, on the density of the visible pixels alone. More than 500
+        chains go in turns, with one seed for all by other noise.
 
         Args:
           x: images ``[B, *event_shape]``; what the mask hides is not looked at, but must be numbers in range.

@@ -41,8 +41,9 @@ class TwoStages(keras.callbacks.Callback):
 
 def check_readable(data: Any) -> None:
     """Raises ValueError for data that can be read once only, such as a generator."""
-    images = data.get("image") if isinstance(data, dict) else data
-    if not isinstance(data, (tf.data.Dataset, keras.utils.PyDataset)) and not hasattr(images, "shape"):
+    # A dict without images has an error of its own.
+    known = isinstance(data, (tf.data.Dataset, keras.utils.PyDataset, dict))
+    if not known and not hasattr(data, "shape"):
         raise ValueError(
             "training in two stages needs data that can be read again: an array, a dict, a tf.data.Dataset or a "
             f"keras.utils.PyDataset. Received: {type(data).__name__}"
