@@ -57,10 +57,14 @@ def test_a_generator_of_tuples(training_case):
     assert int(model.optimizer.iterations) == 4
 
 
-def test_training_lowers_the_loss_and_changes_every_weight(case):
-    model = case.compiled(learning_rate=1e-2, optimizer="adam", likelihood="gaussian")
+def test_training_traces_its_step_once_lowers_the_loss_and_changes_every_weight(case, monkeypatch):
+    model, traces = case.compiled(learning_rate=1e-2, optimizer="adam", likelihood="gaussian"), []
+    train_step = type(model).train_step
+    monkeypatch.setattr(type(model), "train_step", lambda self, data: traces.append(1) or train_step(self, data))
     before = [np.array(weight) for weight in model.trainable_weights]
+    assert not model.optimizer.built
     loss = model.fit(case.data(64), batch_size=16, epochs=8, verbose=0).history["loss"]
+    assert len(traces) == 1
     assert loss[-1] < loss[0]
     for weight, old in zip(model.trainable_weights, before, strict=True):
         assert np.any(old != weight), weight.path

@@ -49,6 +49,16 @@ class PriorOptimizer(keras.Model):
             self.optimizer.build(self._split(self.trainable_weights)[0])
             prior_optimizer.build(self.prior_layer.trainable_weights)
 
+    def make_train_function(self, force: bool = False) -> None:
+        """Makes the training step as Keras does, and before it the weights of an optimizer that has none.
+
+        A step that makes them as it is traced is traced again, and takes twice as long to start.
+        """
+        if self.optimizer is not None and not self.optimizer.built and self.trainable_variables:
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
+        super().make_train_function(force)
+
     def get_compile_config(self) -> dict:
         """Returns what `compile` was given, serialised, with both optimizers."""
         config = super().get_compile_config()
