@@ -25,11 +25,11 @@ def test_one_seed_and_one_for_each_in_any_order_and_size(order):
             x, seed = tf.zeros([count]), seeds[which](count)[: count if which else None]
             expected = random.normal([count], seed, tf.float32) if which == 0 else np.arange(count)
             np.testing.assert_allclose(run(x, seed=seed), expected)
-    assert run.num_traces <= 4  # the first size, and any
+    assert run.num_traces == 2
     for scale in (2.0, np.float64(2.0)):
         found = run(tf.zeros([4]), seed=seeds[1](4)[:4], scale=scale)
         np.testing.assert_allclose(found, 2.0 * np.arange(4))
-    assert run.num_traces <= 5
+    assert run.num_traces == 3
 
 
 def test_it_is_a_part_of_a_graph():
@@ -39,8 +39,8 @@ def test_it_is_a_part_of_a_graph():
     assert run.num_traces == 0
 
 
-def test_without_a_seed_and_by_a_signature():
-    run = Compiled(lambda x: 2.0 * x, [tf.TensorSpec([None])])
+def test_without_a_seed():
+    run = Compiled(lambda x: 2.0 * x)
     for count in (1, 2, 3):
         assert run(tf.ones([count])).shape == (count,)
     assert run.num_traces == 1

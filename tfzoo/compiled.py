@@ -14,35 +14,40 @@ __all__ = ["Compiled"]
 class Compiled:
     """A function that runs as a graph, also in eager code; inside a graph it is a part of that.
 
-    One graph serves batches of all sizes. One seed and a seed for each example, of different ranks, have one each, and
-    so has each value of an option that is a Python number. What else the function reads is read once: what changes must
-    be a variable or an argument.
+    One graph serves batches of all sizes: the first axis of its tensors is free in it. One seed and a seed for each
+    example, of different ranks, have one graph each, and so has each value of an option that is a Python number. What
+    else the function reads is read once: what changes must be a variable or an argument.
 
     Args:
-      function: of tensors and options; its seed, if any, is a keyword argument.
-      input_signature: as of `tf.function`; None learns from the second call which sizes differ.
+      function: of tensors, batches first, and options; its seed, if any, is a keyword argument.
     """
 
-    def __init__(self, function: Callable[..., Any], input_signature: list[tf.TensorSpec] | None = None):
+    def __init__(self, function: Callable[..., Any]):
         self._function = function
-        self._input_signature = input_signature
-        self._graphs: dict[int | None, Any] = {}
+        self._graph = tf.function(function, autograph=False)
 
     def __call__(self, *args: Any, seed: Tensor | None = None, **options: Any) -> Any:
         """Returns what the function does."""
-        rank = None if seed is None else seed.shape.rank
         options = {key: value.item() if isinstance(value, np.generic) else value for key, value in options.items()}
-        if rank is not None:
+        if seed is not None:
             options["seed"] = seed
         if not tf.executing_eagerly():
             return self._function(*args, **options)
-        if rank not in self._graphs:
-            self._graphs[rank] = tf.function(
-                self._function, self._input_signature, autograph=False, reduce_retracing=True
-            )
-        return self._graphs[rank](*args, **options)
+        any_args, any_options = tf.nest.map_structure(_of_any_size, (args, options))
+        if seed is not None and seed.shape.rank == 1:
+            any_options["seed"] = tf.TensorSpec(seed.shape, seed.dtype)  # a pair, and no batch
+        # The graph that the call below then finds; traced where there is none.
+        self._graph.get_concrete_function(*any_args, **any_options)
+        return self._graph(*args, **options)
 
     @property
     def num_traces(self) -> int:
         """How often eager code had it traced."""
-        return sum(graph.experimental_get_tracing_count() for graph in self._graphs.values())
+        return self._graph.experimental_get_tracing_count()
+
+
+def _of_any_size(value: Any) -> Any:
+    """Returns what stands for the tensors that differ from this one in the size of a batch, the first axis."""
+    if not tf.is_tensor(value):
+        return value
+    return tf.TensorSpec([None, *value.shape[1:]] if value.shape.rank else value.shape, value.dtype)

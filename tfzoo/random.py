@@ -181,7 +181,9 @@ def sample(distribution: tfd.Distribution, num_samples: int | Tensor, seed: Tens
             return distribution.bijector.forward(sample(base, num_samples, seed))
     if isinstance(distribution, tfd.Independent) and isinstance(distribution.distribution, tfd.Normal):
         base = distribution.distribution
-        sizes = _sizes(base.batch_shape if base.batch_shape.is_fully_defined() else base.batch_shape_tensor())
+        sizes = _sizes(base.batch_shape_tensor())
+        if base.batch_shape.rank is not None:  # a size of 1, too, stays known where the others are not
+            sizes = [size if known is None else known for size, known in zip(sizes, base.batch_shape, strict=True)]
         if per_example:
             sizes = [tf.shape(seed)[0], sizes[-1]]
         return base.loc + base.scale * normal([num_samples, *sizes], seed, base.dtype)

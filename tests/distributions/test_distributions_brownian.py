@@ -182,6 +182,13 @@ def test_one_seed_for_each_example():
             np.testing.assert_allclose(z[:, i : i + 1], own, rtol=1e-12)
 
 
+def test_one_start_and_one_duration_are_a_batch_of_one():
+    law = RiemannianBrownian(np.tile(LOC, (1, 1)), [0.1], metric_fn=sphere, num_steps=2)
+    for count in (2, 3):
+        assert law.sample(count, seed=0).shape == (count, 1, 2)
+    assert law._compiled_motion.num_traces == 1
+
+
 def test_a_single_point_of_a_metric_for_points():
     """Metrics are functions of [N, D], as in geometry: of one point [D] too, with drift or without."""
     loc, z = np.array([0.2, 1.1]), np.array([0.5, 0.8])

@@ -256,7 +256,7 @@ class RiemannianBrownian(tfd.Distribution):
         static = [None if tf.is_tensor(size) else size for size in sizes]
         start = tf.ensure_shape(tf.broadcast_to(loc, shape), [*static, *self.batch_shape, *self.event_shape])
         run = self._compiled_motion if self._metric is None else self._motion
-        ends = run(start, t, seed=seed)
+        ends = run(start, tf.broadcast_to(t, tf.shape(start)[:-1]), seed=seed)
         return check_motion(ends) if tf.executing_eagerly() else ends
 
     def _motion(self, start: Tensor, t: Tensor, *, seed: Tensor) -> Tensor:

@@ -84,8 +84,7 @@ class DecoderManifold(AmortisedModel):
             )
             self.scale_network.build((None, self.latent_dim))
             self.scale_network.built = True
-        codes = tf.TensorSpec([None, self.latent_dim], tf.as_dtype(self.variable_dtype))
-        self._compiled_geodesic = Compiled(self._geodesic, [codes, codes])
+        self._compiled_geodesic = Compiled(self._geodesic)
 
     def embedding(self, z: Tensor) -> tuple[Tensor, ...]:
         """Returns what the manifold is the image of: mean and scale ``[N, *event_shape]``, and z / 1000.

@@ -163,8 +163,7 @@ class RiemannianVAE(DecoderManifold):
         self.stage = self._add_counter("stage", 1.0 if self.first_stage_epochs else 2.0)
         self._source: Any = lambda: None
         self._frozen: list[keras.layers.Layer] = []
-        codes = tf.TensorSpec([None, self.latent_dim], tf.as_dtype(self.variable_dtype))
-        self._compiled_kernel = Compiled(self._kernel, [codes])
+        self._compiled_kernel = Compiled(self._kernel)
         self._compiled_walk = Compiled(self._walk)
         self.build()
 
