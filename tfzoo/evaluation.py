@@ -304,22 +304,16 @@ class _Session:
         certified = model.has_normalised_prior
         step = self.progress("ais", 2 if certified else 1)
 
-        def start(x: Tensor) -> Any:
-            if isinstance(model, AmortisedModel):
-                return model.base_posterior(x)
-            return model.prior() if certified else model.prior_layer.base()
-
         def bounds(x: Tensor, posterior_sample: Tensor | None, seed: Tensor) -> annealed.Bounds:
             options = {"num_steps": settings.num_steps, "num_chains": settings.num_chains, "seed": seed}
-            log_joint = functools.partial(model.log_joint, x)
-            result = annealed.log_prob_bounds(log_joint, start(x), posterior_sample=posterior_sample, **options)
+            log_joint, start = functools.partial(model.log_joint, x), model.annealing_start(x)
+            result = annealed.log_prob_bounds(log_joint, start, posterior_sample=posterior_sample, **options)
             step()
             return result
 
         real = bounds(images, None, real_seed)
         lower, gap = np.asarray(real.lower), {}
-        origin = "q(z|x)" if isinstance(model, AmortisedModel) else "the prior" if certified else "N(0, I)"
-        how = f"HMC from {origin}, {settings.num_steps} steps, {settings.num_chains} chains an image"
+        how = f"HMC from {model.annealing_origin}, {settings.num_steps} steps, {settings.num_chains} chains an image"
         if certified:
             # The certificate: the same chains on data whose exact posterior sample is known.
             z = model.prior().sample(len(images), seed=z_seed)

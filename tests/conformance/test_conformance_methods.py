@@ -61,6 +61,19 @@ def test_means_of_a_bernoulli_are_probabilities(case, shared_models):
     assert np.all((images >= 0) & (images <= 1))
 
 
+def test_annealing_starts_where_its_name_says(image_case, shared_models):
+    model, x = shared_models(image_case), image_case.images(B)
+    starts = {
+        "q(z|x)": lambda: model.base_posterior(x),
+        "the prior": model.prior,
+        "N(0, I)": lambda: model.prior_layer.base(),
+    }
+    assert (model.annealing_origin == "q(z|x)") == image_case.amortised
+    assert (model.annealing_origin == "the prior") <= model.has_normalised_prior
+    start, z = model.annealing_start(x), np.linspace(-1, 1, B * 2, dtype=np.float32).reshape(B, 2)
+    np.testing.assert_array_equal(start.log_prob(z), starts[model.annealing_origin]().log_prob(z))
+
+
 def test_a_batch_of_one_a_large_one_and_lists(case, shared_models):
     model = shared_models(case)
     assert model.log_prob(case.images(1), 3).shape == (1,)

@@ -121,8 +121,9 @@ def test_no_chain_runs_on_the_prior_under_noise_contrast(monkeypatch):
     assert model.sample(2, seed=np.zeros([2, 2], np.int32), temperature=0.5).shape == (2, N)
 
 
-def test_an_energy_that_diverges_stops_with_an_error_and_the_last_good_file(tmp_path):
-    model = linear_model(prior=network_prior(), num_steps=1)
+@pytest.mark.parametrize("contrast", ["chain", "flow"])
+def test_an_energy_that_diverges_stops_with_an_error_and_the_last_good_file(contrast, tmp_path):
+    model = linear_model(contrast, prior=network_prior(contrast == "flow"), num_steps=1)
     model.compile(keras.optimizers.SGD(1e-4))
 
     def explode(epoch, logs):

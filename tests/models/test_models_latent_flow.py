@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import tfzoo
 from tests.models.linear_gaussian import OFFSET, SCALE, D, N, W, simulate
-from tfzoo import random
+from tfzoo import evaluation, random
 from tfzoo.distributions import FlowPrior
 
 
@@ -21,6 +21,16 @@ def linear_model(name="latent_flow", scale=0.2, **options):
     options = {"decoder": decoder, "prior": prior, "scale": SCALE, "dtype": "float64", "seed": 1} | options
     model = tfzoo.create_model(name, event_shape=(N,), latent_dim=D, **options)
     decoder.set_weights([W.T, OFFSET])
+    return model
+
+
+def variational_model():
+    """The same, with a posterior about as wide as the prior: it misses nothing, though importance sampling is slow."""
+    model = linear_model(
+        "latent_flow_vae", encoder=keras.layers.Dense(4, dtype="float64"), num_steps=1, hidden_units=(8,)
+    )
+    model.posterior_layer.gaussian.loc.set_weights([np.zeros([4, D]), np.zeros(D)])
+    model.posterior_layer.gaussian.scale.set_weights([np.zeros([4, D]), np.full(D, 2.0)])
     return model
 
 
@@ -63,16 +73,28 @@ def test_log_prob_agrees_with_a_numerical_integral(name, test_seed):
         model = linear_model()
         found = model.log_prob(x, 30, test_seed, num_steps=30)
     else:
-        model = linear_model(name, encoder=keras.layers.Dense(4, dtype="float64"), num_steps=1, hidden_units=(8,))
-        # A posterior as wide as the prior: importance sampling from it is slow, but misses nothing.
-        model.posterior_layer.gaussian.loc.set_weights([np.zeros([4, D]), np.zeros(D)])
-        model.posterior_layer.gaussian.scale.set_weights([np.zeros([4, D]), np.full(D, 2.0)])
+        model = variational_model()
         estimate = model.estimate_log_prob(x, 4000, test_seed)
         found = estimate.log_prob
         assert np.max(estimate.standard_error) < 0.4
     difference = found - log_prob_by_integration(model, x)
     assert np.std(difference) < 0.5
     assert abs(np.mean(difference)) < 4 * np.std(difference) / np.sqrt(16)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("make", "origin"), [(linear_model, "the prior"), (variational_model, "q(z|x)")])
+def test_annealing_agrees_with_a_numerical_integral_and_certifies_itself(make, origin):
+    model, (_, x) = make(), simulate(10)
+    dataset = tf.data.Dataset.from_tensors({"image": x, "label": np.zeros(10, np.int32), "index": np.arange(10)})
+    annealing = evaluation.Annealing(num_images=10, num_steps=60, num_chains=16)
+    report = evaluation.evaluate(model, dataset, ["ais"], annealing=annealing)["ais"]
+    assert f"HMC from {origin}, " in report["estimator"]
+    # Of the negative log likelihood: not below it but for noise, and above it by what the certificate allows.
+    excess = report["ais"] + np.mean(log_prob_by_integration(model, x))
+    gap, error = report["bdmc_gap"], report["bdmc_gap_standard_error"]
+    assert -4 * error < gap < 1.0
+    assert -0.1 < excess < gap + 4 * error
 
 
 @pytest.mark.fast

@@ -87,6 +87,12 @@ class AmortisedModel(LatentVariableModel):
         """Returns the encoder's distribution of z, from which inference starts; arguments as `posterior`."""
         return self._posterior(self._as_images(x))
 
+    annealing_origin = "q(z|x)"
+
+    def annealing_start(self, x: TensorLike) -> tfd.Distribution:
+        """Returns the encoder's distribution, that of `base_posterior`."""
+        return self.base_posterior(x)
+
     def _posterior(self, x: Tensor, training: bool = False) -> tfd.Distribution:
         return self.posterior_layer.distribution(self.encoder(x, training=training))
 

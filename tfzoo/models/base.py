@@ -19,7 +19,7 @@ from tfzoo import random
 from tfzoo.checks import check_positive
 from tfzoo.distributions import EnergyPrior, FlowPrior, likelihoods, priors
 from tfzoo.models import divergence, saved_model
-from tfzoo.models.masked import as_visible
+from tfzoo.models.masked import as_visible, not_for_masks
 from tfzoo.models.prior_optimizer import PriorOptimizer
 from tfzoo.models.validation import (
     as_images,
@@ -202,6 +202,12 @@ class LatentVariableModel(PriorOptimizer, abc.ABC):
     def log_prob(self, x: TensorLike, num_samples: int, seed: Seed = None) -> Tensor:
         """Returns an estimate of log p(x) in nats, ``[B]``."""
 
+    annealing_origin = "the prior"  # `annealing_start` in words
+
+    @abc.abstractmethod
+    def annealing_start(self, x: TensorLike) -> tfd.Distribution:
+        """Returns the normalised distribution, batch ``[]`` or ``[B]``, that is annealed to p(z|x) for log p(x)."""
+
     def served_log_prob(self, x: Tensor, num_samples: int, seed: Tensor) -> Tensor:
         """Returns `log_prob` ``[B]`` for one seed per example ``[B, 2]``, each by its own seed only."""
         return self.log_prob(x, num_samples, seed)
@@ -311,7 +317,7 @@ class LatentVariableModel(PriorOptimizer, abc.ABC):
             check_images(x, self.event_shape, self.likelihood_layer.value_range)
         if isinstance(x, dict) and "mask" in x:
             if not self.takes_masks:
-                raise _not_for_masks(x)
+                raise not_for_masks(x)
             check_mask(x["mask"], self.event_shape)
 
     def _asserted(self, x: Tensor) -> Tensor:
@@ -325,7 +331,7 @@ class LatentVariableModel(PriorOptimizer, abc.ABC):
 
     def _as_images(self, x: TensorLike, name: str = "images") -> Tensor:
         if isinstance(x, dict) and "mask" in x:  # it would be silently left out
-            raise _not_for_masks(x)
+            raise not_for_masks(x)
         return as_images(x, self.event_shape, self.likelihood_layer.value_range, self.variable_dtype, name=name)
 
     def _as_seed(self, seed: Seed) -> Tensor:
@@ -391,10 +397,3 @@ class LatentVariableModel(PriorOptimizer, abc.ABC):
             if isinstance(config.get(key), dict):
                 config[key] = keras.saving.deserialize_keras_object(config[key], custom_objects=custom_objects)
         return cls(**config)
-
-
-def _not_for_masks(x: dict) -> ValueError:
-    return ValueError(
-        'images must be whole here: only models that infer by a Markov chain take a "mask", in fit, evaluate, predict, '
-        f"encode and reconstruct. Received: a dict with the keys {', '.join(map(str, x))}"
-    )

@@ -217,9 +217,12 @@ class LatentEBM(MCMCModel):
 
     def _annealed_normalizer(self, *, seed: Tensor, num_samples: int, num_steps: int) -> Tensor:
         options = {"num_steps": num_steps, "num_chains": num_samples, "seed": seed}
-        return annealed.log_prob_bounds(self._log_prior, self._annealing_start(), **options).lower[0]
+        return annealed.log_prob_bounds(self._log_prior, self.prior_layer.base(), **options).lower[0]
 
-    def _annealing_start(self) -> tfd.Distribution:
+    annealing_origin = "N(0, I)"
+
+    def annealing_start(self, x: TensorLike) -> tfd.Distribution:
+        """Returns N(0, I): the energy's own density has no known constant."""
         return self.prior_layer.base()
 
     def get_config(self) -> dict:

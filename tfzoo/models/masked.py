@@ -5,7 +5,7 @@ import tensorflow as tf
 from tfzoo.models.validation import as_mask
 from tfzoo.types import Tensor, TensorLike
 
-__all__ = ["as_visible", "take_mask", "visible"]
+__all__ = ["as_visible", "not_for_masks", "take_mask", "visible"]
 
 
 def take_mask(x: TensorLike) -> tuple[TensorLike, TensorLike | None]:
@@ -32,3 +32,11 @@ def as_visible(images: Tensor, mask: TensorLike) -> tuple[Tensor, Tensor]:
 def visible(images: Tensor, mask: Tensor) -> Tensor:
     """Returns images with 0 in place of what is hidden: times 0, an infinite square would be no number."""
     return tf.where(mask > 0, images, tf.zeros_like(images))
+
+
+def not_for_masks(x: dict) -> ValueError:
+    """Returns the error of a model that would leave a "mask" out."""
+    return ValueError(
+        'images must be whole here: only models that infer by a Markov chain take a "mask", in fit, evaluate, predict, '
+        f"encode and reconstruct. Received: a dict with the keys {', '.join(map(str, x))}"
+    )

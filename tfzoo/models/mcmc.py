@@ -336,15 +336,15 @@ class MCMCModel(LatentVariableModel):
         x, seed = self._as_images(x), self._as_seed(seed)
         return self._compiled_bound(x, seed=seed, num_samples=num_samples, num_steps=num_steps)
 
-    def _annealing_start(self) -> tfd.Distribution:
-        """Returns the normalised distribution that `log_prob` anneals from."""
+    def annealing_start(self, x: TensorLike) -> tfd.Distribution:
+        """Returns the prior, whatever the images."""
         return self.prior()
 
     def _annealed_bound(self, x: Tensor, *, seed: Tensor, num_samples: int, num_steps: int) -> Tensor:
         def log_joint(x: Tensor, z: Tensor) -> Tensor:
             return self._log_likelihood(x, z) + self._log_prior(z)
 
-        return annealed_bound(log_joint, self._annealing_start(), x, seed, num_chains=num_samples, num_steps=num_steps)
+        return annealed_bound(log_joint, self.annealing_start(x), x, seed, num_chains=num_samples, num_steps=num_steps)
 
     def inpaint(
         self,

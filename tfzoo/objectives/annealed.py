@@ -164,9 +164,12 @@ def _run(
         batch = log_probs.shape[1] or tf.shape(log_probs)[1]
         return tf.reshape(random.sample(initial, num_chains * batch, seed), [num_chains, batch, z.shape[-1]])
 
+    # Functions of their own in the graph: traced once, and called by the pilot run, the chains and those in reverse.
+    @tf.function(autograph=False)
     def log_ratio(z: Tensor) -> Tensor:
         return log_joint(z) - initial.log_prob(z)
 
+    @tf.function(autograph=False)
     def transition(z: Tensor, beta: Tensor, step: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
         kernel = tfp.mcmc.HamiltonianMonteCarlo(
             lambda z: (1.0 - beta) * initial.log_prob(z) + beta * log_joint(z), step, num_leapfrog_steps
