@@ -57,7 +57,9 @@ def test_mse_is_per_pixel(model, images, dataset) -> None:
 
 
 # A flow makes the proposal better, so that fewer samples do.
-@pytest.mark.parametrize(("name", "num_samples"), [("vae", 5000), ("langevin_vae", 1000)])
+@pytest.mark.parametrize(
+    ("name", "num_samples"), [("vae", 5000), pytest.param("langevin_vae", 1000, marks=pytest.mark.slow)]
+)
 def test_ais_agrees_with_importance_sampling_and_certifies_itself(name, num_samples, model, dataset) -> None:
     decoder = model.decoder.get_weights()
     model = tfzoo.create_model(name, event_shape=(6,), latent_dim=2, likelihood="gaussian", scale=0.7, seed=0)

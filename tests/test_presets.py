@@ -4,6 +4,7 @@ import os
 import pathlib
 import re
 
+import keras
 import numpy as np
 import pytest
 
@@ -27,7 +28,9 @@ def test_preset_is_named_by_its_model_and_data_and_fits_both(name: str) -> None:
     latent_dim = preset.model_options["latent_dim"]
     assert latents == str(latent_dim) if latents else latent_dim != 2 or preset.model == "riemannian_vae"
     assert tfzoo.data.info(preset.dataset).event_shape == preset.event_shape
+    assert hasattr(keras.optimizers, preset.optimizer)
     model = tfzoo.create_model(name)
+    assert (model.event_shape, model.latent_dim) == (preset.event_shape, latent_dim)
     # A random walk on a manifold is a large graph, and these differ in sizes only.
     if preset.model != "riemannian_vae" or name == "riemannian_vae_digits":
         assert model.sample(2, seed=0).shape == (2, *preset.event_shape)

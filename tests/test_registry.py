@@ -23,16 +23,6 @@ def test_every_name_makes_a_keras_model(name):
     assert model.latent_dim == (2 if name == "riemannian_vae" else 64)
 
 
-@pytest.mark.parametrize("name", tfzoo.list_presets())
-def test_every_preset_makes_its_model(name):
-    preset = presets.PRESETS[name]
-    assert name.startswith(f"{preset.model}_")
-    model = tfzoo.create_model(name)
-    assert model.event_shape == preset.event_shape
-    assert model.latent_dim == preset.model_options["latent_dim"]
-    assert hasattr(keras.optimizers, preset.optimizer)
-
-
 def test_overrides_and_event_shape_change_a_preset():
     model = tfzoo.create_model("vae_digits", event_shape=(4, 4, 1), latent_dim=3, likelihood="bernoulli")
     assert (model.event_shape, model.latent_dim) == ((4, 4, 1), 3)

@@ -8,10 +8,9 @@ from tests.conformance.cases import (
     AMORTISED_CASES,
     AMORTISED_METHODS,
     CASES,
-    DEAR,
-    DEAR_PROMISES,
     IMAGE_CASES,
     LIKE_ANOTHER,
+    SLOW,
     TRAINING_CASES,
     Case,
 )
@@ -43,7 +42,7 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         parameters = getattr(getattr(item, "callspec", None), "params", {})
         case = parameters.get("case") or parameters.get("image_case")
-        if isinstance(case, Case) and case.name in DEAR and item.originalname in DEAR_PROMISES:
+        if isinstance(case, Case) and case.name in SLOW.get(item.originalname, ()):
             item.add_marker(pytest.mark.slow)
 
     dropped = [item for item in items if not has_the_method(item)]
