@@ -6,23 +6,6 @@ import tensorflow as tf
 
 from tests.conformance.cases import AMORTISED_METHODS
 
-
-def test_fit_traces_once_in_three_sizes_of_batch(case):
-    model, data = case.compiled(), case.data(6)
-    spec = {
-        "image": tf.TensorSpec([None, *case.event_shape], tf.float32),
-        "index": tf.TensorSpec([None], tf.int32),
-    }
-    batches = [{key: values[:n] for key, values in data.items()} for n in (3, 2, 6)]
-    dataset = tf.data.Dataset.from_generator(lambda: iter(batches), output_signature=spec)
-    dataset = dataset.apply(tf.data.experimental.assert_cardinality(3))
-    traces = []
-    compute_loss = model.compute_loss
-    model.compute_loss = lambda *args, **kwargs: traces.append(1) or compute_loss(*args, **kwargs)
-    model.fit(dataset, epochs=2, verbose=0)
-    assert len(traces) == 1
-
-
 # What is a signature of an export (encode, reconstruct, score, interpolate) is tried there, in batches of any size.
 CALLS = {
     "call": lambda model, x, seed: model(x, seed=seed)["z"],

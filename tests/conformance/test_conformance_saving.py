@@ -22,6 +22,7 @@ for name, path in json.loads(sys.argv[1]).items():
     outputs[name + "/encode"] = z = model.encode(x, seed=3)
     outputs[name + "/log_joint"] = model.log_joint(x, z)
     outputs[name + "/sample"] = model.sample(2, seed=3)
+    outputs[name + "/call"] = model(x, seed=3)["z"]
 np.savez(sys.argv[2], **outputs)
 """
 
@@ -31,8 +32,9 @@ def outputs(model, x):
 
 
 @pytest.mark.fast
-def test_same_answers_before_any_training(case, tmp_path):
-    model, x = case.model(likelihood="gaussian"), case.images(3)
+def test_same_answers_before_any_training(training_case, tmp_path):
+    """To the last bit; of every model in a fresh process below."""
+    model, x = training_case.model(likelihood="gaussian"), training_case.images(3)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert type(loaded) is type(model)
@@ -74,6 +76,7 @@ def loaded_elsewhere(tmp_path_factory):
         expected[f"{case}/encode"] = z = np.asarray(model.encode(x, seed=3))
         expected[f"{case}/log_joint"] = np.asarray(model.log_joint(x, z))
         expected[f"{case}/sample"] = np.asarray(model.sample(2, seed=3))
+        expected[f"{case}/call"] = np.asarray(model(x, seed=3)["z"])
     target = str(folder / "outputs.npz")
     subprocess.run([sys.executable, "-c", LOAD, json.dumps(paths), target], check=True, capture_output=True)
     with np.load(target) as found:
@@ -82,5 +85,5 @@ def loaded_elsewhere(tmp_path_factory):
 
 def test_same_answers_in_a_fresh_process(case, loaded_elsewhere):
     expected, found = loaded_elsewhere
-    for name in ("encode", "log_joint", "sample"):
+    for name in ("encode", "log_joint", "sample", "call"):
         np.testing.assert_allclose(found[f"{case}/{name}"], expected[f"{case}/{name}"], rtol=1e-5, atol=1e-6)
