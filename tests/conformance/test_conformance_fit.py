@@ -120,3 +120,10 @@ def test_the_same_loss_in_fit_and_in_evaluate(training_case):
     fitted = model.fit(x, batch_size=100, verbose=0).history["loss"][0]
     evaluated = model.evaluate(x, batch_size=100, verbose=0, return_dict=True)["loss"]
     np.testing.assert_allclose(evaluated, fitted, rtol=0.05)
+
+
+@pytest.mark.parametrize("name", ["iaf_vae", "pcp_map_vae"])
+def test_one_latent_and_a_last_batch_of_one(name):
+    model = tfzoo.create_model(name, event_shape=(5,), latent_dim=1, seed=0)
+    model.compile(optimizer="sgd")
+    assert np.isfinite(model.fit(np.full([7, 5], 0.5, np.float32), batch_size=3, verbose=0).history["loss"]).all()

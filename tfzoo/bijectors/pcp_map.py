@@ -57,11 +57,13 @@ class _Potential(NamedTuple):
     def derivatives(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         value, gradient, hessian = self.convex.derivatives(z)
         square = tf.reduce_sum(tf.square(z), axis=-1)
-        identity = tf.eye(z.shape[-1], dtype=z.dtype)
+        size = z.shape[-1]
+        hessian = self.scale * hessian + self.curvature * tf.eye(size, dtype=z.dtype)
         return (
             self.scale * value + 0.5 * self.curvature * square,
             self.scale * gradient + self.curvature * z,
-            self.scale * hessian + self.curvature * identity,
+            # A size of 1 gets lost in sums with what is of unknown size.
+            tf.ensure_shape(hessian, [*hessian.shape[:-2], size, size]),
         )
 
     def offset(self) -> Tensor:
