@@ -3,8 +3,8 @@
     python benchmarks/riemannian_vae.py [--data fashion_mnist] [--images 10000] [--test-images 10000] [--first 20]
         [--second 5] [--seeds 3] [--latent-dim 2] --out FOLDER
 
-For each training ("bound", "paper", and the "standard" prior N(0, I) in the same two stages) and seed a model is
-trained on the first so many images for two stages of so many epochs. Then, on the test images:
+For each training ("bound", "paper", and in the same two stages the priors N(0, I), "standard", and "vamp") and seed a
+model is trained on the first so many images for two stages of so many epochs. Then, on the test images:
 
     bound, reconstruction, KL   means in nats of one sample an image; of "paper" no bound, see the model's module
     FID                         of samples of the prior, and of N(0, I) through the same decoder
@@ -37,6 +37,7 @@ TRAININGS: dict[str, dict[str, Any]] = {
     "bound": {},
     "paper": {"training": "paper"},
     "standard": {"prior": "standard"},
+    "vamp": {"prior": "vamp"},
 }
 NUM_PAIRS = 100
 NUM_POINTS = 20

@@ -14,7 +14,7 @@ import tfzoo
 OPTIONS: dict[str, dict[str, Any]] = {
     "hamiltonian_vae": {"num_steps": 2, "second_order": False},  # the Langevin VAE has the exact gradient
     "iaf_vae": {"num_steps": 2, "hidden_units": (8,), "context_dim": 4},
-    "iwae": {"num_samples": 3},
+    "iwae": {"num_samples": 3, "prior": "vamp"},
     "langevin_vae": {"num_steps": 2},
     "latent_flow_vae": {
         "num_steps": 1,

@@ -249,7 +249,7 @@ def test_batches_are_of_every_form_of_data(monkeypatch):
         ({"training": "exact"}, "training must be one of bound, paper"),
         ({"first_stage_epochs": -1}, "first_stage_epochs must be an int from 0 on"),
         ({"first_stage_epochs": 1.5}, "first_stage_epochs must be an int from 0 on"),
-        ({"prior": "vamp"}, 'prior must be "standard", a layer of tfzoo.distributions or None'),
+        ({"prior": "vampire"}, 'prior must be "standard", "vamp", or a layer of tfzoo.distributions'),
         ({"h0": "two"}, "h0 must be one of one, van_vleck, paper"),
         ({"num_nodes": 1}, "num_nodes must be"),
         ({"num_centres": 0}, "num_centres must be a whole number"),

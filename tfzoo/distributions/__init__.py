@@ -8,6 +8,7 @@ from tfzoo.distributions.likelihoods import BernoulliLikelihood, GaussianLikelih
 from tfzoo.distributions.posteriors import GaussianPosterior
 from tfzoo.distributions.priors import StandardNormalPrior
 from tfzoo.distributions.tracked import TrackedDistribution
+from tfzoo.distributions.vamp_prior import VampPrior
 
 __all__ = [
     "BernoulliLikelihood",
@@ -20,4 +21,5 @@ __all__ = [
     "RiemannianBrownian",
     "StandardNormalPrior",
     "TrackedDistribution",
+    "VampPrior",
 ]

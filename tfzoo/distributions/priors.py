@@ -6,7 +6,9 @@ import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-__all__ = ["StandardNormalPrior"]
+from tfzoo.distributions.vamp_prior import VampPrior
+
+__all__ = ["StandardNormalPrior", "get"]
 
 
 @keras.saving.register_keras_serializable("tfzoo")
@@ -24,3 +26,16 @@ class StandardNormalPrior(keras.layers.Layer):
 
     def get_config(self) -> dict:
         return {**super().get_config(), "latent_dim": self.latent_dim}
+
+
+def get(
+    prior: keras.layers.Layer | str | None, latent_dim: int, event_shape: tuple[int, ...], dtype: Any = None
+) -> keras.layers.Layer:
+    """Returns the prior called "standard" (or None) or "vamp", or the layer itself."""
+    if prior is None or prior == "standard":
+        return StandardNormalPrior(latent_dim, dtype=dtype, name="prior")
+    if prior == "vamp":
+        return VampPrior(latent_dim, event_shape, dtype=dtype, name="prior")
+    if not isinstance(prior, keras.layers.Layer):
+        raise ValueError(f'prior must be "standard", "vamp", or a layer of tfzoo.distributions. Received: {prior!r}')
+    return prior

@@ -10,6 +10,7 @@ from tfzoo import random
 from tfzoo.checks import check_positive
 from tfzoo.compiled import Compiled
 from tfzoo.distributions.priors import StandardNormalPrior
+from tfzoo.distributions.vamp_prior import VampPrior
 from tfzoo.models import inpainting
 from tfzoo.models.base import LatentVariableModel
 from tfzoo.models.validation import as_mask
@@ -38,6 +39,8 @@ class AmortisedModel(LatentVariableModel):
       ValueError: if the encoder's output is not ``[B, E]``, or an argument is out of its range.
     """
 
+    has_encoder = True
+
     def __init__(
         self,
         *,
@@ -64,6 +67,12 @@ class AmortisedModel(LatentVariableModel):
             raise ValueError(f"encoder must return features [B, E]. Received: [B, {', '.join(map(str, features))}]")
         self._features = features
         self._compiled_completions = Compiled(self._completions)
+
+    def prior(self) -> tfd.Distribution:
+        """Returns p(z), batch ``[]``, event ``[D]``."""
+        if isinstance(self.prior_layer, VampPrior):
+            return self.prior_layer.distribution(self._posterior)
+        return super().prior()
 
     def _set_posterior(self, layer: keras.layers.Layer) -> None:
         """Takes the layer that makes q(z|x) of the encoder's features; a subclass's `__init__` calls it."""

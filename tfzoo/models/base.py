@@ -48,7 +48,7 @@ class LatentVariableModel(PriorOptimizer, abc.ABC):
       scale: the Gaussian likelihood's standard deviation; None learns it.
       decoder: any Keras layer from ``[B, D]`` to logits (Bernoulli) or means (Gaussian) ``[B, *event_shape]``; None
         takes `tfzoo.networks.default`.
-      prior: a layer of `tfzoo.distributions` whose `distribution()` is the prior; None is N(0, I).
+      prior: a layer of `tfzoo.distributions`, "standard" or None for N(0, I), or "vamp" where there is an encoder.
       seed: of the noise in training and wherever a method is given no seed of its own; None draws one.
       **kwargs: of `keras.Model`: `name`, `dtype`.
 
@@ -58,6 +58,7 @@ class LatentVariableModel(PriorOptimizer, abc.ABC):
 
     # False where the prior's density is known up to a constant.
     has_normalised_prior = True
+    has_encoder = False
 
     def __init__(
         self,
@@ -67,7 +68,7 @@ class LatentVariableModel(PriorOptimizer, abc.ABC):
         likelihood: str = "bernoulli",
         scale: float | None = None,
         decoder: keras.layers.Layer | None = None,
-        prior: keras.layers.Layer | None = None,
+        prior: keras.layers.Layer | str | None = None,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
@@ -79,9 +80,8 @@ class LatentVariableModel(PriorOptimizer, abc.ABC):
         self._likelihood = likelihood
         self.likelihood_layer = likelihoods.get(likelihood, scale, dtype=self.variable_dtype)
         self.likelihood_layer.build(self.event_shape)
-        if prior is None:
-            prior = priors.StandardNormalPrior(self.latent_dim, dtype=self.variable_dtype, name="prior")
-        self.prior_layer = check_prior(prior, self.latent_dim, normalised=self.has_normalised_prior)
+        prior = priors.get(prior, self.latent_dim, self.event_shape, self.variable_dtype)
+        self.prior_layer = check_prior(prior, self)
         if decoder is None:
             decoder = default.decoder(self.event_shape, self.latent_dim, likelihood=likelihood, dtype=self.dtype_policy)
         self.decoder = decoder

@@ -56,7 +56,6 @@ from tfzoo.compiled import Compiled
 from tfzoo.distributions.brownian import RiemannianBrownian, check_motion
 from tfzoo.distributions.brownian_prior import BrownianPrior
 from tfzoo.distributions.posteriors import GaussianPosterior, IsotropicPosterior
-from tfzoo.distributions.priors import StandardNormalPrior
 from tfzoo.models.decoder_manifold import JITTER, DecoderManifold
 from tfzoo.models.two_stages import TwoStages, check_readable
 from tfzoo.models.validation import check_event_shape
@@ -87,8 +86,8 @@ class RiemannianVAE(DecoderManifold):
       training: "bound", or "paper" for the authors' losses.
       first_stage_epochs: epochs before the scale's centres are set; 0 trains all at once, with centres from N(0, I).
       beta: of the scale; None takes 1 / D, for "paper" 0.01.
-      prior: None for the Brownian motion; "standard" for N(0, I), or another layer of `tfzoo.distributions`, with a
-        diagonal Gaussian as q: the VAE to compare with, of the same decoder.
+      prior: None for the Brownian motion; "standard" for N(0, I), "vamp" for a mixture of posteriors, or another layer
+        of `tfzoo.distributions`, with a diagonal Gaussian as q: the VAE to compare with, of the same decoder.
       h0: of the Brownian prior's kernel; None takes "one", for "paper" "paper". Not for a `prior` that is given.
       num_brownian_steps: of samples of the Brownian prior, likewise.
       encoder: None takes an MLP of two layers of 300 units.
@@ -129,10 +128,6 @@ class RiemannianVAE(DecoderManifold):
                 dtype=dtype.variable_dtype,
                 name="prior",
             )
-        elif prior == "standard":
-            prior = StandardNormalPrior(size, dtype=dtype.variable_dtype, name="prior")
-        if not isinstance(prior, keras.layers.Layer):
-            raise ValueError(f'prior must be "standard", a layer of tfzoo.distributions or None. Received: {prior!r}')
         activation = "softplus" if paper else "silu"
         if encoder is None:
             encoder = mlp.encoder(shape, units=_UNITS, activation=activation, dtype=dtype)

@@ -6,12 +6,14 @@ Shapes and dtypes are checked always; values (NaN, range) only where they can be
 import math
 import operator
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tfzoo.distributions.energy_prior import EnergyPrior
+from tfzoo.distributions.vamp_prior import VampPrior
 from tfzoo.types import EventShape, Tensor, TensorLike
 
 __all__ = [
@@ -40,11 +42,21 @@ def check_event_shape(event_shape: Sequence[int] | None) -> EventShape:
     return shape
 
 
-def check_prior(prior: keras.layers.Layer, latent_dim: int, *, normalised: bool) -> keras.layers.Layer:
-    """Returns a prior over ``[latent_dim]``, with a normalised density if asked for, or raises ValueError."""
-    if prior.latent_dim != latent_dim:
-        raise ValueError(f"prior must be over latent_dim = {latent_dim}. Received: {prior.latent_dim}")
-    if normalised and isinstance(prior, EnergyPrior):
+def check_prior(prior: keras.layers.Layer, model: Any) -> keras.layers.Layer:
+    """Returns a prior that a model can have, or raises ValueError.
+
+    Args:
+      prior: the layer.
+      model: with `latent_dim`, `event_shape`, `has_encoder` and `has_normalised_prior`.
+    """
+    if prior.latent_dim != model.latent_dim:
+        raise ValueError(f"prior must be over latent_dim = {model.latent_dim}. Received: {prior.latent_dim}")
+    if isinstance(prior, VampPrior):
+        if not model.has_encoder:
+            raise ValueError("prior must not need an encoder, which this model has not. Received: VampPrior")
+        if prior.event_shape != model.event_shape:
+            raise ValueError(f"prior must have pseudo-inputs {model.event_shape}. Received: {prior.event_shape}")
+    if model.has_normalised_prior and isinstance(prior, EnergyPrior):
         raise ValueError(
             "prior must have a normalised density; an energy is learned by latent_ebm. Received: EnergyPrior"
         )
