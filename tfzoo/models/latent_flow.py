@@ -23,7 +23,7 @@ from typing import Any
 
 import keras
 
-from tfzoo.distributions.flow_prior import FlowPrior
+from tfzoo.models import top_down
 from tfzoo.models.mcmc import MCMCModel
 
 __all__ = ["LatentFlow"]
@@ -65,9 +65,8 @@ class LatentFlow(MCMCModel):
         step_size: float = 0.1,
         **kwargs: Any,
     ) -> None:
-        if prior is None:
-            dtype = keras.dtype_policies.get(kwargs.get("dtype")).variable_dtype
-            prior = FlowPrior(latent_dim, flow=flow, num_steps=flow_steps, width=flow_width, dtype=dtype, name="prior")
+        options = {"flow": flow, "num_steps": flow_steps, "width": flow_width}
+        prior = top_down.flow_prior(prior, latent_dim, kwargs.get("dtype"), **options)
         super().__init__(
             event_shape=event_shape,
             latent_dim=latent_dim,

@@ -23,17 +23,13 @@ import tensorflow as tf
 from tfzoo import random
 from tfzoo.checks import check_positive
 from tfzoo.compiled import Compiled
-from tfzoo.distributions.flow_prior import FlowPrior
 from tfzoo.integrators import short_run
-from tfzoo.models import inpainting
+from tfzoo.models import inpainting, top_down
 from tfzoo.models.iaf_vae import IAFVAE
-from tfzoo.models.validation import as_mask, check_event_shape
-from tfzoo.networks import default
+from tfzoo.models.validation import as_mask
 from tfzoo.types import Seed, Tensor, TensorLike
 
 __all__ = ["LatentFlowVAE"]
-
-_SCALE = 0.3
 
 
 @keras.saving.register_keras_serializable("tfzoo")
@@ -65,7 +61,7 @@ class LatentFlowVAE(IAFVAE):
         event_shape: tuple[int, ...],
         latent_dim: int = 64,
         likelihood: str = "gaussian",
-        scale: float | None = _SCALE,
+        scale: float | None = top_down.SCALE,
         flow: str = "glow",
         flow_steps: int = 5,
         flow_width: int = 64,
@@ -75,29 +71,12 @@ class LatentFlowVAE(IAFVAE):
         decoder: keras.layers.Layer | None = None,
         **kwargs: Any,
     ) -> None:
-        if likelihood == "bernoulli" and scale == _SCALE:
-            scale = None  # a default of the Gaussian's
-        if decoder is None:
-            decoder = default.generator(
-                check_event_shape(event_shape),
-                check_positive("latent_dim", latent_dim),
-                likelihood=likelihood,
-                width=width,
-                first_size=first_size,
-                dtype=kwargs.get("dtype"),
-            )
-        if prior is None:
-            dtype = keras.dtype_policies.get(kwargs.get("dtype")).variable_dtype
-            prior = FlowPrior(latent_dim, flow=flow, num_steps=flow_steps, width=flow_width, dtype=dtype, name="prior")
-        super().__init__(
-            event_shape=event_shape,
-            latent_dim=latent_dim,
-            likelihood=likelihood,
-            scale=scale,
-            prior=prior,
-            decoder=decoder,
-            **kwargs,
-        )
+        dtype = kwargs.get("dtype")
+        sizes = {"width": width, "first_size": first_size, "dtype": dtype}
+        own = top_down.generator(decoder, event_shape, latent_dim, scale, likelihood=likelihood, **sizes)
+        prior = top_down.flow_prior(prior, latent_dim, dtype, flow=flow, num_steps=flow_steps, width=flow_width)
+        own |= {"likelihood": likelihood, "prior": prior}
+        super().__init__(event_shape=event_shape, latent_dim=latent_dim, **own, **kwargs)
         self.flow = flow
         self.flow_steps = flow_steps
         self.flow_width = flow_width

@@ -31,20 +31,18 @@ from tfzoo.checks import check_positive
 from tfzoo.compiled import Compiled
 from tfzoo.integrators import short_run
 from tfzoo.integrators.arguments import check_num_steps
-from tfzoo.models import inpainting
+from tfzoo.models import inpainting, top_down
 from tfzoo.models.annealed_bound import annealed_bound
 from tfzoo.models.base import LatentVariableModel
 from tfzoo.models.masked import as_visible, take_mask
 from tfzoo.models.persistent_chains import PersistentChains, batch_index, count_examples
-from tfzoo.models.validation import as_mask, check_event_shape
-from tfzoo.networks import default
+from tfzoo.models.validation import as_mask
 from tfzoo.types import Seed, Tensor, TensorLike
 
 __all__ = ["MCMCModel"]
 
 _CHAINS = ("persistent", "noise")
 _INFERENCES = ("descent", "short_run")
-_SCALE = 0.3
 _DESCENT = 20  # times as many steps as a chain of training
 _CHUNK = 500  # chains at once where images are inferred outside of training
 
@@ -81,7 +79,7 @@ class MCMCModel(LatentVariableModel):
         *,
         event_shape: tuple[int, ...],
         likelihood: str = "gaussian",
-        scale: float | None = _SCALE,
+        scale: float | None = top_down.SCALE,
         chain: str = "noise",
         num_steps: int = 30,
         step_size: float = 0.03,
@@ -96,25 +94,9 @@ class MCMCModel(LatentVariableModel):
         decoder: keras.layers.Layer | None = None,
         **kwargs: Any,
     ) -> None:
-        if likelihood == "bernoulli" and scale == _SCALE:
-            scale = None  # a default of the Gaussian's
-        if decoder is None:
-            decoder = default.generator(
-                check_event_shape(event_shape),
-                check_positive("latent_dim", latent_dim),
-                likelihood=likelihood,
-                width=width,
-                first_size=first_size,
-                dtype=kwargs.get("dtype"),
-            )
-        super().__init__(
-            event_shape=event_shape,
-            latent_dim=latent_dim,
-            likelihood=likelihood,
-            scale=scale,
-            decoder=decoder,
-            **kwargs,
-        )
+        sizes = {"width": width, "first_size": first_size, "dtype": kwargs.get("dtype")}
+        own = top_down.generator(decoder, event_shape, latent_dim, scale, likelihood=likelihood, **sizes)
+        super().__init__(event_shape=event_shape, latent_dim=latent_dim, likelihood=likelihood, **own, **kwargs)
         self.width, self.first_size = width, first_size
         self.autocast = False  # codes pass through `call`, and must not be rounded to half precision there
         for name, value, valid in (("chain", chain, _CHAINS), ("inference", inference, _INFERENCES)):
