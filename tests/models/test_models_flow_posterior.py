@@ -104,6 +104,15 @@ def test_weights_of_other_shapes_are_one_sentence_and_nothing_changes():
         np.testing.assert_array_equal(weight, old)
 
 
+def test_a_prior_that_the_other_has_no_weights_for_stays_as_it_is():
+    vae, vamp = (tfzoo.create_model("vae", event_shape=(5,), latent_dim=2, prior=each) for each in ("standard", "vamp"))
+    before = np.array(vamp.prior_layer.pseudo_inputs)
+    vamp.adopt_weights(vae)
+    np.testing.assert_array_equal(vamp.prior_layer.pseudo_inputs, before)
+    x = np.ones([3, 5], np.float32)
+    np.testing.assert_array_equal(vamp.posterior(x).mean(), vae.posterior(x).mean())
+
+
 def test_a_layer_as_the_posterior():
     model = tfzoo.create_model("vae", event_shape=(5,), latent_dim=2, posterior=IAF(2, num_steps=3))
     assert model.posterior_layer.flow.num_steps == 3

@@ -344,7 +344,7 @@ class LatentVariableModel(PriorOptimizer, abc.ABC):
     def adopt_weights(self, other: "LatentVariableModel") -> None:
         """Takes the weights of all parts that another model has too: encoder, decoder, prior, likelihood, ...
 
-        Training then goes on from there: a flow, say, from a trained VAE. What `other` lacks stays as it is.
+        Training then goes on from there: a flow, say, from a trained VAE. A part that `other` has no weights for stays.
 
         Args:
           other: any model with the same networks.
@@ -352,7 +352,7 @@ class LatentVariableModel(PriorOptimizer, abc.ABC):
         Raises:
           ValueError: where a part's weights are of another shape; nothing is changed then.
         """
-        theirs = other._parts()
+        theirs = {name: part for name, part in other._parts().items() if part.weights}
         shared = [(part, theirs[name]) for name, part in self._parts().items() if name in theirs]
         for part, source in shared:
             shapes, received = ([tuple(weight.shape) for weight in each.weights] for each in (part, source))
