@@ -20,15 +20,23 @@ __all__ = ["StopOnNonFinite", "fit", "one_sentence"]
 _SENTENCE = re.compile(r"(?:images|index|mask) must .*?Received: [^\n\]\x1b]*")
 
 
+_PRIOR_SHARE = 0.05  # of a learned prior's chains may diverge in an epoch: beyond, the last epoch was the good one
 _HINT = "look for NaN in the data, or lower the learning rate"
 
 
 class StopOnNonFinite(keras.callbacks.Callback):
-    """Raises ValueError at the first batch with a loss that is not finite, or the first epoch with such weights."""
+    """Raises ValueError at the first batch with a loss that is not finite, or the first epoch with such weights.
+
+    And after an epoch in which all chains of inference diverged, or more than a twentieth of a learned prior's.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._epoch = 0
+
+    @property
+    def _hint(self) -> str:
+        return getattr(self.model, "divergence_hint", _HINT)
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self._epoch = epoch
@@ -47,11 +55,17 @@ class StopOnNonFinite(keras.callbacks.Callback):
                 raise ValueError(
                     f"some chains must stay finite: lower step_size. Received: {name} 1.0, all of epoch {epoch + 1}"
                 )
+        share = float((logs or {}).get("prior_diverged", 0.0))
+        if share > _PRIOR_SHARE:
+            raise ValueError(
+                f"the prior's chains must stay near its codes: {self._hint}. "
+                f"Received: prior_diverged {share:.2f} of epoch {epoch + 1}"
+            )
 
     def _check(self, name: str, value: Any, where: str) -> None:
         if not math.isfinite(float(value)):
             raise ValueError(
-                f"the loss must stay finite: {getattr(self.model, 'divergence_hint', _HINT)}. "
+                f"the loss must stay finite: {self._hint}. "
                 f"Received: {name} {float(value)}{where} of epoch {self._epoch + 1}"
             )
 

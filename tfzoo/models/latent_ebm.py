@@ -19,8 +19,9 @@ No gradient goes through a chain or a sample. What training raises is, for each 
     "chain"  log p(x|z+) + log N(z+; 0, I) - E(z+) + E(z-)
     "flow"   log p(x|z+) + log sigmoid(r(z+)) + log sigmoid(-r(z-)) + log q(z+),  r = log p - log q, q fixed there
 
-An energy that grows without limit throws its own chains out of reach: training then stops with an error, before the
-epoch's checkpoint.
+An energy that grows without limit throws its own chains out of reach. Chains beyond 5 sqrt(D) from the origin count as
+diverged and are left out; training stops with an error where all of a batch are, or a twentieth of an epoch's, before
+the epoch's checkpoint.
 
 Deviations from Pang et al.: the network's last layer has no bias (`tfzoo.networks.energy`).
 
@@ -52,6 +53,7 @@ __all__ = ["LatentEBM"]
 _CONTRASTS = ("chain", "flow")
 _NORMALIZER_CHAINS = 200
 _NORMALIZER_SEED = 0
+_FARTHEST = 5.0  # times sqrt(D) from the origin, where N(0, I) is within 1 +- 1 / sqrt(D): no sound chain is there
 
 
 @keras.saving.register_keras_serializable("tfzoo")
@@ -137,16 +139,19 @@ class LatentEBM(MCMCModel):
 
     def call(self, x: TensorLike, training: bool = False, seed: Seed = None) -> dict[str, Tensor]:
         """Returns the inference for a batch: "z" ``[1, B, D]``, the samples "negatives" ``[B, D]`` that it is told
-        from, and which of these are "sound" ``[B]``: not where a chain diverged.
+        from, and which of these are "sound" ``[B]``: not where a chain diverged, or went where N(0, I) has no mass.
         """
         seed, negative_seed = random.split(self._as_seed(seed))
         inference = super().call(x, training, seed)
         size = inference["z"].shape[1]
         sizes = [tf.shape(inference["z"])[1] if size is None else size]
         negatives = self._negatives(sizes, negative_seed)
-        if training and self.contrast == "chain":
-            self.prior_diverged.update_state(1.0 - tf.cast(negatives.is_finite, tf.float32))
-        return {**inference, "negatives": tf.stop_gradient(negatives.position), "sound": negatives.is_finite}
+        sound = negatives.is_finite
+        if self.contrast == "chain":
+            sound &= tf.reduce_sum(tf.square(negatives.position), axis=-1) < _FARTHEST**2 * self.latent_dim
+            if training:
+                self.prior_diverged.update_state(1.0 - tf.cast(sound, tf.float32))
+        return {**inference, "negatives": tf.stop_gradient(negatives.position), "sound": sound}
 
     def _negatives(self, sizes: list[int | Tensor], seed: Tensor) -> short_run.State:
         prior = self.prior_layer
