@@ -269,3 +269,15 @@ def test_options_make_the_prior(name):
     images = tfzoo.create_model(name, event_shape=(28, 28, 1), latent_dim=3, width=0.1)
     baseline = tfzoo.create_model("abp", event_shape=(28, 28, 1), latent_dim=3, width=0.1)
     assert [w.shape for w in images.decoder.weights] == [w.shape for w in baseline.decoder.weights]
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(("flow", "latent_dim"), [("glow", 1), ("glow", 3), ("spline", 1)])
+def test_one_latent_and_an_odd_number_of_them_train(flow, latent_dim):
+    options = {"latent_dim": latent_dim, "flow": flow, "flow_steps": 2, "flow_width": 4, "num_steps": 2, "seed": 0}
+    model = tfzoo.create_model("latent_flow", event_shape=(5,), **options)
+    model.compile(keras.optimizers.SGD(1e-3))
+    before = [np.array(weight) for weight in model.trainable_weights]
+    assert np.isfinite(model.fit(np.zeros([4, 5], np.float32), verbose=0).history["loss"][0])
+    assert all(np.isfinite(weight).all() for weight in model.get_weights())
+    assert any(np.any(old != new) for old, new in zip(before[:-1], model.trainable_weights, strict=False))

@@ -159,6 +159,30 @@ def test_masks_that_are_none_stop_training_and_inference(wrong):
             call()
 
 
+@pytest.mark.parametrize("wrong", ["other values", "blind", None])
+def test_such_masks_stop_training_under_xla_too(wrong):
+    data = masked_data()
+    if wrong is not None:
+        data["mask"] = WRONG[wrong][0](data["mask"]).astype(np.float32)
+    model = tfzoo.create_model("abp", event_shape=SHAPE, latent_dim=3, num_steps=1, chain="noise", seed=1)
+    model.compile(keras.optimizers.SGD(0.0), jit_compile=True)
+    dataset = tf.data.Dataset.from_tensor_slices(data).batch(9)
+    if wrong is None:
+        assert np.isfinite(model.fit(dataset, verbose=0).history["loss"][0])
+        return
+    with pytest.raises(
+        ValueError, match=r"^the loss must stay finite: .*masks.* Received: loss nan at batch 0 of epoch 1"
+    ):
+        model.fit(dataset, verbose=0)
+
+
+def test_large_batches_are_measured_under_xla():
+    model = tfzoo.create_model("abp", event_shape=(5,), latent_dim=2, num_steps=1, chain="noise", seed=1)
+    model.compile(keras.optimizers.SGD(0.0), jit_compile=True)
+    images = np.zeros([501, 5], np.float32)
+    assert np.isfinite(model.evaluate(images, batch_size=501, verbose=0)[0])
+
+
 @pytest.mark.fast
 def test_a_blind_image_is_counted_and_half_a_mask_is_no_mask():
     model = tfzoo.create_model("abp", event_shape=SHAPE, latent_dim=3, chain="noise")

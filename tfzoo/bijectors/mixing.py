@@ -89,10 +89,16 @@ class LUMixing(Flow):
         return tf.matmul(tf.convert_to_tensor(self.permutation), tf.matmul(lower, upper))
 
     def _factors(self) -> tuple[Tensor, Tensor]:
-        triangles, signs = tf.convert_to_tensor(self.triangles), tf.convert_to_tensor(self.signs)
-        lower = tf.linalg.set_diag(tf.linalg.band_part(triangles, -1, 0), tf.ones_like(signs))
-        scales = signs * tf.exp(tf.linalg.diag_part(triangles))
-        return lower, tf.linalg.set_diag(tf.linalg.band_part(triangles, 0, -1), scales)
+        # By constant masks: in a differentiated loop the gradient of TensorFlow's diagonal fails for D = 1.
+        triangles = tf.convert_to_tensor(self.triangles)
+        identity = tf.eye(self.latent_dim, dtype=triangles.dtype)
+        scales = tf.convert_to_tensor(self.signs) * tf.exp(self._log_scales())
+        lower, upper = (tf.linalg.band_part(triangles, *ends) * (1.0 - identity) for ends in ((-1, 0), (0, -1)))
+        return lower + identity, upper + scales * identity
+
+    def _log_scales(self) -> Tensor:
+        triangles = tf.convert_to_tensor(self.triangles)
+        return tf.reduce_sum(triangles * tf.eye(self.latent_dim, dtype=triangles.dtype), axis=0)
 
     def _forward(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         lower, upper = self._factors()
@@ -100,14 +106,14 @@ class LUMixing(Flow):
         columns = tf.matmul(tf.convert_to_tensor(self.permutation), columns, transpose_a=True)
         columns = tf.linalg.triangular_solve(lower, columns, lower=True)
         columns = tf.linalg.triangular_solve(upper, columns, lower=False)
-        log_det = -tf.linalg.trace(tf.convert_to_tensor(self.triangles))
+        log_det = -tf.reduce_sum(self._log_scales())
         return tf.reshape(tf.transpose(columns), tf.shape(z)), tf.broadcast_to(log_det, tf.shape(z)[:-1])
 
     def _inverse(self, y: Tensor, context: Tensor | None) -> Tensor:
         return tf.tensordot(y, self.matrix(), axes=[[-1], [1]])
 
     def _inverse_and_log_det(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        log_det = tf.linalg.trace(tf.convert_to_tensor(self.triangles))
+        log_det = tf.reduce_sum(self._log_scales())
         return self._inverse(y, context), tf.broadcast_to(log_det, tf.shape(y)[:-1])
 
     def get_config(self) -> dict:

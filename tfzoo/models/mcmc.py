@@ -71,6 +71,7 @@ class MCMCModel(LatentVariableModel):
     # The joint density after a short chain from noise says little about a model: the last epoch is kept.
     selects_on_validation = False
     takes_masks = True
+    divergence_hint = "look for NaN in the data and for wrong values in its masks, or lower the learning rate"
     own_signatures = ("inpaint",)
     num_served_samples = 16
 
@@ -134,8 +135,9 @@ class MCMCModel(LatentVariableModel):
         chunked: bool = False,
     ) -> short_run.State:
         """Returns the state of the chains ``[B, D]`` after `num_steps` steps from `start`."""
-        # A batch of unknown size is a server's request.
-        chunk_size = _CHUNK if chunked and (x.shape[0] or 0) > _CHUNK else None
+        # A batch of unknown size is a server's request. XLA has no chunks, and Keras's own steps may be its.
+        in_xla = not tf.executing_eagerly() and self.compiled and self.jit_compile
+        chunk_size = _CHUNK if chunked and not in_xla and (x.shape[0] or 0) > _CHUNK else None
         return self._compiled_chains(x, start, mask, seed=seed, num_steps=num_steps, noise=noise, chunk_size=chunk_size)
 
     def _chains_from(
