@@ -116,6 +116,7 @@ def test_evaluate_scores_samples_and_codes(trained: pathlib.Path) -> None:
         ("sample", ["--count", "7"], "samples"),
         ("reconstruct", ["--index", "3", "--index", "14"], "reconstructions"),
         ("interpolate", ["--count", "2", "--points", "5"], "interpolations"),
+        ("walk", ["--count", "2", "--points", "2", "--duration", "0.5"], "walks"),
         ("inpaint", ["--count", "3", "--completions", "2"], "inpaintings"),
     ],
 )
@@ -146,12 +147,18 @@ def test_samples_of_a_low_temperature_are_of_the_mode(trained: pathlib.Path, tmp
 
 
 def test_interpolations_on_geodesics_have_two_rows_a_pair(trained: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    rows = {}
+    pictures = []
     for options in ([], ["--geodesic"]):
         out = tmp_path / "picture.png"
         assert run("interpolate", str(trained), "--out", str(out), "--count", "1", "--points", "3", *options) == 0
-        rows[len(options)] = np.asarray(Image.open(out)).shape[0]
-    assert 1.8 * rows[0] < rows[1] < 2.2 * rows[0]
+        pictures.append(np.asarray(Image.open(out)).astype(int))
+    line, both = pictures
+    tile = line.shape[0] - line.shape[0] // 10  # the margin above is also the one between rows
+    assert 1.8 * len(line) < len(both) < 2.2 * len(line)
+    np.testing.assert_array_equal(both[:tile], line[:tile])
+    width = line.shape[1] // 3
+    ends = np.abs(both[: len(line)] - both[-len(line) :])
+    assert ends[:, :width].sum() < ends[:, width : 2 * width].sum()  # the same ends, another way
     assert run("geometry", str(trained)) == 1  # of more than two latents
 
 
@@ -208,6 +215,7 @@ def test_list_names_everything(capsys: pytest.CaptureFixture) -> None:
         "reconstruct",
         "interpolate",
         "geometry",
+        "walk",
         "inpaint",
         "recover",
         "latents",

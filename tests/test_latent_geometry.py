@@ -57,6 +57,46 @@ def test_walks_have_a_drift_where_the_priors_motion_has(model, images, monkeypat
             latent_geometry.map_of(model, images, num_pairs=1)
 
 
+class Sphere(keras.layers.Layer):
+    """From the plane to the unit sphere, by stereographic projection from a pole."""
+
+    def call(self, z):
+        squares = tf.reduce_sum(tf.square(z), axis=-1, keepdims=True)
+        return tf.concat([2.0 * z, squares - 1.0], axis=-1) / (1.0 + squares)
+
+
+def test_motions_through_a_decoder_have_the_law_of_those_on_its_manifold():
+    model = tfzoo.create_model(
+        "vae", event_shape=(3,), latent_dim=2, likelihood="gaussian", decoder=Sphere(), seed=0, dtype="float64"
+    )
+    start, duration = np.broadcast_to([0.6, 0.3], [4000, 2]), 0.2
+    found = latent_geometry.walks(model, start, duration=duration, num_points=3, num_steps=40, seed=1)
+    assert found.shape == (4000, 3, 2)
+    np.testing.assert_array_equal(found[:, 0], start)
+    images = np.asarray(model.decode(tf.reshape(found, [-1, 2]))).reshape(4000, 3, 3)
+    for point, time in ((1, 0.5 * duration), (2, duration)):
+        cosine = np.sum(images[:, 0] * images[:, point], axis=-1)
+        assert abs(cosine.mean() - np.exp(-time)) < 4.0 * cosine.std() / np.sqrt(4000)
+    with pytest.raises(ValueError, match=r"^start must be \[B, 2\]\. Received: shape \(2,\)$"):
+        latent_geometry.walks(model, [0.6, 0.3], duration=duration)
+
+
+def test_a_motion_goes_as_far_as_codes_are_spread(model):
+    codes = np.random.default_rng(0).normal(size=(30, 2)).astype(np.float32)
+    own = latent_geometry.motion(model, codes)
+    np.testing.assert_allclose(own.loc, codes.mean(axis=0), rtol=1e-5)
+    ends = np.broadcast_to(codes.mean(axis=0), codes.shape)
+    straight, geodesic = latent_geometry.paths(model, ends, codes, 65)
+    steps = [
+        np.diff(np.asarray(model.decode(each.numpy().reshape(-1, 2))).reshape(30, 65, 5), axis=1)
+        for each in (straight, geodesic)
+    ]
+    longest, squares = (np.mean(np.sum(np.linalg.norm(each, axis=-1), axis=-1) ** 2) / 2 for each in steps)
+    np.testing.assert_allclose(own.duration, squares, rtol=0.01)
+    assert own.duration <= longest * 1.001
+    assert own.drift
+
+
 @pytest.mark.parametrize("num_points", [1, 2, 5])
 def test_paths_of_any_number_of_points(model, num_points):
     z0, z1 = np.array([[-2.0, 0.0]], np.float32), np.array([[2.0, 1.0]], np.float32)

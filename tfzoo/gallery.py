@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from tfzoo import data, pictures, runs
 from tfzoo.callbacks import Snapshot
-from tfzoo.latent_geometry import Map, paths
+from tfzoo.latent_geometry import Map, motion, paths, walks
 from tfzoo.models.base import LatentVariableModel
 from tfzoo.models.inpainting import deviation
 from tfzoo.posterior_grid import Comparison
@@ -28,6 +28,7 @@ __all__ = [
     "write_reconstructions",
     "write_recoveries",
     "write_samples",
+    "write_walks",
 ]
 
 
@@ -117,6 +118,27 @@ def write_interpolations(
         walk = model.decode(tf.reshape(both, [-1, model.latent_dim]))
     else:
         walk = model.interpolate(images[:half], images[half : 2 * half], num_points, seed=seed)
+    _save(config, path, tf.reshape(walk, [-1, *model.event_shape]), num_points)
+
+
+def write_walks(
+    config: runs.RunConfig,
+    model: LatentVariableModel,
+    path: pathlib.Path,
+    images: Tensor,
+    *,
+    duration: float | None = None,
+    num_points: int = 10,
+    seed: int = 0,
+) -> None:
+    """Walks at random from the codes of images, a row each: Brownian motions on the decoder's manifold.
+
+    With no duration they go as long as the prior's motion, or for other priors as far as these codes are spread.
+    """
+    codes = model.encode(images, seed=seed)
+    own = motion(model, codes, duration)
+    walk = walks(model, codes, duration=own.duration, drift=own.drift, num_points=num_points, seed=seed)
+    walk = model.decode(tf.reshape(walk, [-1, model.latent_dim]))
     _save(config, path, tf.reshape(walk, [-1, *model.event_shape]), num_points)
 
 

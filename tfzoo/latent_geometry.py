@@ -1,4 +1,4 @@
-"""The geometry of any model's latent space, by its decoder: geodesics, volumes and random walks, to be looked at."""
+"""The geometry of any model's latent space, by its decoder: geodesics, volumes and Brownian motions."""
 
 from typing import Any, NamedTuple
 
@@ -6,15 +6,33 @@ import numpy as np
 import tensorflow as tf
 
 from tfzoo import random
+from tfzoo.checks import check_positive
 from tfzoo.geometry import curves, geodesic, metric
 from tfzoo.integrators import riemannian_brownian
 from tfzoo.models.base import LatentVariableModel
 from tfzoo.models.decoder_manifold import JITTER
-from tfzoo.types import Tensor, TensorLike
+from tfzoo.models.validation import as_latents
+from tfzoo.types import Seed, Tensor, TensorLike
 
-__all__ = ["Map", "embedding", "map_of", "paths"]
+__all__ = ["Map", "Motion", "embedding", "map_of", "motion", "paths", "walks"]
 
 _NUM_POINTS = 64  # of a curve
+_NUM_CODES = 100  # whose distances are measured
+_DRIFTING = 10  # latents at most: a drift takes D times the passes of the metric's D
+
+
+class Motion(NamedTuple):
+    """A Brownian motion on the manifold of a decoder.
+
+    Attributes:
+      loc: where it starts, ``[D]``.
+      duration: how long it goes, ``[]``.
+      drift: whether it has the Laplace-Beltrami drift.
+    """
+
+    loc: Tensor
+    duration: Tensor
+    drift: bool
 
 
 class Map(NamedTuple):
@@ -65,6 +83,82 @@ def paths(model: LatentVariableModel, z0: TensorLike, z1: TensorLike, num_points
     return straight, points[:, :: max(1, (fine - 1) // max(1, num_points - 1))][:, :num_points]
 
 
+def motion(model: LatentVariableModel, codes: TensorLike, duration: float | None = None) -> Motion:
+    """Returns the prior's motion where it is one; else one that goes as far as codes ``[N, D]`` are from their mean.
+
+    That is from the mean, for the mean squared geodesic distance of the first 100 codes from it, over D; with more than
+    10 latents without the drift, as the paper's, which would take D^2 passes of the decoder a step.
+
+    Args:
+      model: any model.
+      codes: at least one.
+      duration: in place of what it would be.
+    """
+    prior, codes = model.prior(), tf.convert_to_tensor(codes)
+    is_motion = hasattr(prior, "duration")
+    loc, drift = (
+        (prior.loc, prior.drift) if is_motion else (tf.reduce_mean(codes, axis=0), model.latent_dim <= _DRIFTING)
+    )
+    if duration is not None:
+        return Motion(loc, tf.convert_to_tensor(duration, codes.dtype), drift)
+    if is_motion:
+        return Motion(loc, prior.duration, drift)
+    some = codes[:_NUM_CODES]
+
+    def squares() -> Tensor:
+        return geodesic.squared_distance(lambda z: embedding(model, z), tf.broadcast_to(loc, tf.shape(some)), some)
+
+    return Motion(loc, tf.reduce_mean(tf.function(squares, autograph=False)()) / model.latent_dim, drift)
+
+
+def walks(
+    model: LatentVariableModel,
+    start: TensorLike,
+    *,
+    duration: TensorLike,
+    drift: bool = True,
+    num_points: int = 10,
+    num_steps: int = 200,
+    seed: Seed = 0,
+) -> Tensor:
+    """Returns codes on Brownian motions on the manifold of any model's decoder, ``[B, num_points, D]``.
+
+    The metric is that of `embedding`, with a jitter of 1e-5. `model.decode` of the last codes are Brownian samples.
+
+    Args:
+      model: any model.
+      start: where they start, ``[B, D]``: the first codes.
+      duration: how long they go, positive.
+      drift: with the Laplace-Beltrami drift, or without, as the paper's.
+      num_points: at equal times, both ends included.
+      num_steps: of the integrator at least; so many that the points are among them.
+      seed: an int, a pair, or one pair for each row.
+
+    Raises:
+      ValueError: if an argument is out of its range.
+    """
+    pieces = max(1, check_positive("num_points", num_points) - 1)
+    stride = -(-check_positive("num_steps", num_steps) // pieces)
+    start = as_latents(start, model.latent_dim, model.variable_dtype)
+    if start.shape.rank != 2:
+        raise ValueError(f"start must be [B, {model.latent_dim}]. Received: shape {tuple(start.shape)}")
+
+    def walk() -> Tensor:
+        return riemannian_brownian.integrate(
+            riemannian_brownian.init(start),
+            lambda z: metric.pullback(lambda z: embedding(model, z), z),
+            duration=duration,
+            num_steps=pieces * stride,
+            drift=drift,
+            jitter=JITTER,
+            seed=random.as_seed(seed),
+            return_trajectory=True,
+        ).trajectory
+
+    trajectory = tf.function(walk, autograph=False)()[::stride]
+    return tf.transpose(trajectory, [1, 0, 2])[:, :num_points]
+
+
 def map_of(
     model: LatentVariableModel,
     images: TensorLike,
@@ -77,8 +171,7 @@ def map_of(
 ) -> Map:
     """Surveys the latent space of a model of two latents, by the codes of some images.
 
-    Walks start, drift and last as the prior's motion where it is one; else from the mean code, for the mean squared
-    distance of the codes from it, over D. Volumes and walks are those of a metric with a jitter of 1e-5.
+    Walks are of `motion`. Volumes and walks are those of a metric with a jitter of 1e-5.
 
     Args:
       model: with latent_dim = 2.
@@ -100,7 +193,6 @@ def map_of(
     generator = np.random.default_rng(seed)
     pairs = np.stack([generator.choice(len(codes), 2, replace=False) for _ in range(num_pairs)])
     lines, geodesics = paths(model, codes[pairs[:, 0]], codes[pairs[:, 1]], _NUM_POINTS)
-    walk_seed = random.as_seed([seed, 1])
 
     def energies() -> Tensor:
         return tf.stack([curves.energy(lambda z: embedding(model, z), each) for each in (lines, geodesics)])
@@ -108,28 +200,10 @@ def map_of(
     def volumes(z: Tensor) -> Tensor:
         return metric.log_volume(metric.pullback(lambda z: embedding(model, z), z, jitter=JITTER))
 
-    def walks() -> Tensor:
-        prior = model.prior()
-        start, duration = getattr(prior, "loc", None), getattr(prior, "duration", None)
-        if duration is None:
-            start = tf.reduce_mean(codes, axis=0)
-            squares = geodesic.squared_distance(
-                lambda z: embedding(model, z), tf.broadcast_to(start, codes[:100].shape), codes[:100]
-            )
-            duration = tf.reduce_mean(squares) / model.latent_dim
-        state = riemannian_brownian.integrate(
-            riemannian_brownian.init(tf.broadcast_to(start, [num_walks, 2])),
-            lambda z: metric.pullback(lambda z: embedding(model, z), z),
-            duration=duration,
-            num_steps=num_steps,
-            drift=getattr(prior, "drift", True),
-            jitter=JITTER,
-            seed=walk_seed,
-            return_trajectory=True,
-        )
-        return state.trajectory
-
-    trajectories = tf.function(walks, autograph=False)().numpy()
+    own = motion(model, codes)
+    start = tf.broadcast_to(own.loc, [num_walks, 2])
+    options = {"duration": own.duration, "drift": own.drift, "num_points": num_steps + 1, "num_steps": num_steps}
+    trajectories = np.swapaxes(walks(model, start, seed=[seed, 1], **options), 0, 1)
     everything = np.concatenate([codes, trajectories.reshape(-1, 2)])
     low, high = everything.min(axis=0), everything.max(axis=0)
     margin = 0.1 * (high - low)

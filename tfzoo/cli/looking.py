@@ -79,6 +79,33 @@ def _interpolate(
     say("interpolations", path)
 
 
+@verb("walk", "tfzoo walk runs/vae_mnist --count 5")
+@RUN
+@_SPLIT
+@_COUNT
+@click.option("--points", default=10, show_default=True, type=click.IntRange(2), help="Images in a row.")
+@click.option(
+    "--duration", type=click.FloatRange(0, min_open=True), help="Of the motions [default: as far as codes are spread]."
+)
+@_OUT
+@SEED
+def _walk(
+    run: pathlib.Path,
+    split: str,
+    count: int,
+    points: int,
+    duration: float | None,
+    out: pathlib.Path | None,
+    seed: int,
+) -> None:
+    """Walk at random from images: Brownian motions on the decoder's manifold; a PNG grid with an image in each row."""
+    path = _picture_path(run, out, "walks")
+    config, model = runs.load(run)
+    images = gallery.some_images(config, split, count)
+    gallery.write_walks(config, model, path, images, num_points=points, duration=duration, seed=seed)
+    say("walks", path)
+
+
 @verb("inpaint", "tfzoo inpaint runs/vae_mnist --hide bottom --completions 5")
 @RUN
 @_SPLIT
