@@ -330,6 +330,11 @@ def test_for_an_unknown_batch():
         ({"num_steps": 0}, "num_steps must be a whole number"),
         ({"jitter": -1}, "jitter must be a number of at least 0"),
         ({"metric": np.diag([1.0, 0.0])}, "a metric must be positive definite here"),
+        ({"metric": [[2.0]]}, r"metric must be a matrix \[2, 2\]"),
+        ({"metric": np.eye(3)}, r"metric must be a matrix \[2, 2\]"),
+        ({"metric": np.tile(np.eye(2), [3, 1, 1])}, r"metric must be a matrix \[2, 2\]"),
+        ({"metric": [[1.0, 0.5], [0.0, 1.0]]}, "metric must be symmetric"),
+        ({"loc": np.zeros([3, 2]), "duration": [1.0, 2.0]}, r"duration must broadcast with the batch \(3,\) of loc"),
         ({"metric": None}, "one of metric, metric_fn and embedding_fn must be the geometry"),
         ({"metric_fn": sphere}, "one of metric, metric_fn and embedding_fn must be the geometry"),
     ],
@@ -338,3 +343,16 @@ def test_bad_input_is_one_sentence(wrong, sentence):
     arguments = {"loc": LOC, "duration": 1.0, "metric": CONSTANT, **wrong}
     with pytest.raises(ValueError, match=rf"^{sentence}[^\n]* Received: [^\n]*$"):
         RiemannianBrownian(**arguments)
+
+
+def test_points_of_another_dimension_and_variables_out_of_range_are_one_sentence():
+    law = RiemannianBrownian(LOC, 1.0, metric=CONSTANT)
+    for call in (law.log_prob, law.metric, law.squared_distance):
+        with pytest.raises(ValueError, match=r"^z must have the shape \[\.\.\., 2\]\. Received: shape \(4, 3\)$"):
+            call(np.zeros([4, 3]))
+    duration = tf.Variable(1.0, dtype=law.dtype)
+    law = RiemannianBrownian(LOC, duration, metric=CONSTANT, validate_args=True)
+    assert np.isfinite(law.log_prob(np.zeros(2)))
+    duration.assign(-1.0)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"duration must be positive\. Received: another"):
+        law.log_prob(np.zeros(2))

@@ -204,8 +204,19 @@ def test_brownian_motions_from_codes_stay_near_for_a_short_time(trained):
     np.testing.assert_allclose(model.sample_brownian(z[1:2], seeds[1:2]), together[1:2], rtol=1e-4, atol=1e-5)
     with pytest.raises(ValueError, match=r"^the prior must be a Brownian motion\. Received: StandardNormalPrior$"):
         make(prior="standard").sample_brownian(z)
-    with pytest.raises(ValueError, match=r"^duration must be .*Received: "):
-        model.sample_brownian(z, duration=-1.0)
+    for wrong in (-1.0, [0.1, 0.2]):
+        with pytest.raises(ValueError, match=r"^duration must [^\n]*Received: [^\n]*$"):
+            model.sample_brownian(z, duration=wrong)
+    for codes, seed in ((z[:, :1], 0), (z[0], 0), (z, seeds[:2]), ("a", 0)):
+        with pytest.raises(ValueError, match=r"^z must [^\n]*Received: [^\n]*$"):
+            model.sample_brownian(codes, seed)
+
+
+def test_a_training_that_ends_in_the_first_stage_says_so():
+    model = make(first_stage_epochs=3)
+    model.compile(optimizer="sgd")
+    with pytest.warns(UserWarning, match=r"^training ended after 1 epochs, in the first of its two stages: "):
+        model.fit(CASE.images(4), verbose=0)
 
 
 def test_data_that_can_be_read_once_only_are_refused_before_the_first_step():

@@ -138,10 +138,8 @@ class RiemannianBrownian(tfd.Distribution):
             self._duration = duration
             if not isinstance(duration, tf.Variable):
                 self._duration = as_positive("duration", duration, self._loc.dtype, shape=None)
-            self._metric = metric
-            if metric is not None:
-                self._metric = lifted(tf.convert_to_tensor(metric, self._loc.dtype), self._jitter)
-                cholesky(self._metric)  # says in eager code if it is singular
+            _check_batches(self._loc.shape[:-1], tf.TensorShape(self._duration.shape))
+            self._metric = None if metric is None else _constant_metric(metric, self._loc, self._jitter)
             self._metric_fn = metric_fn
             self._embedding_fn = embedding_fn
             self._squared_distance_fn = squared_distance_fn
@@ -155,6 +153,11 @@ class RiemannianBrownian(tfd.Distribution):
                 parameters=parameters,
                 name=name,
             )
+
+    def _parameter_control_dependencies(self, is_init: bool) -> list:
+        if not self.validate_args or is_init == isinstance(self._duration, tf.Variable):
+            return []
+        return [tf.debugging.assert_positive(self._duration, message="duration must be positive. Received: another")]
 
     @classmethod
     def _parameter_properties(cls, dtype: Any, num_classes: int | None = None) -> dict:
@@ -182,7 +185,7 @@ class RiemannianBrownian(tfd.Distribution):
 
     def metric(self, z: TensorLike) -> Tensor:
         """Returns the metric ``[..., D, D]`` at `z` ``[..., D]``, with its jitter."""
-        z = tf.convert_to_tensor(z, self.dtype)
+        z = self._as_points(z)
         if self._metric is not None:
             return tf.broadcast_to(self._metric, tf.concat([tf.shape(z), tf.shape(z)[-1:]], 0))
         embedding_fn = self._embedding_fn if self._metric_fn is None else None
@@ -190,7 +193,13 @@ class RiemannianBrownian(tfd.Distribution):
 
     def squared_distance(self, z: TensorLike) -> Tensor:
         """Returns the squared geodesic distance of `z` ``[..., D]`` from `loc`, ``[...]``."""
-        return self._squared_distance(tf.convert_to_tensor(self._loc), tf.convert_to_tensor(z, self.dtype))
+        return self._squared_distance(tf.convert_to_tensor(self._loc), self._as_points(z))
+
+    def _as_points(self, z: TensorLike) -> Tensor:
+        z, size = tf.convert_to_tensor(z, self.dtype), self._loc.shape[-1]
+        if z.shape.rank == 0 or not z.shape[-1:].is_compatible_with([size]):
+            raise ValueError(f"z must have the shape [..., {size}]. Received: shape {z.shape}")
+        return z
 
     def _squared_distance(self, start: Tensor, z: Tensor) -> Tensor:
         start, z = _broadcast(start, z)
@@ -210,6 +219,7 @@ class RiemannianBrownian(tfd.Distribution):
     # === Density ===
 
     def _log_prob(self, z: Tensor) -> Tensor:
+        z = self._as_points(z)
         start, t = tf.convert_to_tensor(self._loc), tf.convert_to_tensor(self._duration)
         log_prob = -0.5 * self._loc.shape[-1] * tf.math.log(2.0 * math.pi * t)
         log_prob -= self._squared_distance(start, z) / (2.0 * t)
@@ -300,6 +310,25 @@ def _broadcast(first: Tensor, second: Tensor, *others: Tensor) -> tuple[Tensor, 
     static = functools.reduce(tf.broadcast_static_shape, [each.shape for each in everything])
     first, second = (tf.ensure_shape(tf.broadcast_to(each, shape), static) for each in (first, second))
     return first, second
+
+
+def _check_batches(loc: tf.TensorShape, duration: tf.TensorShape) -> None:
+    try:
+        tf.broadcast_static_shape(loc, duration)
+    except ValueError:
+        raise ValueError(f"duration must broadcast with the batch {loc} of loc. Received: shape {duration}") from None
+
+
+def _constant_metric(metric: TensorLike, loc: Tensor, jitter: float) -> Tensor:
+    metric, size = tf.convert_to_tensor(metric, loc.dtype), loc.shape[-1]
+    if not metric.shape.is_compatible_with([size, size]):
+        raise ValueError(f"metric must be a matrix [{size}, {size}]. Received: shape {metric.shape}")
+    known = tf.get_static_value(metric)
+    if known is not None and not np.allclose(known, known.T, rtol=1e-4, atol=1e-4 * np.max(np.abs(known))):
+        raise ValueError(f"metric must be symmetric. Received: {known.tolist()}")
+    metric = lifted(metric, jitter)
+    cholesky(metric)  # says in eager code if it is singular
+    return metric
 
 
 @tfd.RegisterKL(RiemannianBrownian, RiemannianBrownian)

@@ -58,7 +58,7 @@ from tfzoo.distributions.brownian_prior import BrownianPrior
 from tfzoo.distributions.posteriors import GaussianPosterior, IsotropicPosterior
 from tfzoo.models.decoder_manifold import JITTER, DecoderManifold
 from tfzoo.models.two_stages import TwoStages, check_readable
-from tfzoo.models.validation import check_event_shape
+from tfzoo.models.validation import as_latents, check_event_shape
 from tfzoo.networks import mlp
 from tfzoo.objectives import importance
 from tfzoo.types import Seed, Tensor, TensorLike
@@ -191,11 +191,17 @@ class RiemannianVAE(DecoderManifold):
           duration: how long they go; None takes the prior's.
 
         Raises:
-          ValueError: if the prior is no Brownian motion, or `duration` is not positive.
+          ValueError: if the prior is no Brownian motion, `duration` is not positive, or rows are not equally many.
         """
         if not self.is_brownian:
             raise ValueError(f"the prior must be a Brownian motion. Received: {type(self.prior_layer).__name__}")
-        z, seed = tf.cast(z, self.variable_dtype), self._as_seed(seed)
+        z, seed = as_latents(z, self.latent_dim, self.variable_dtype), self._as_seed(seed)
+        rows = z.shape[:1]
+        if z.shape.rank != 2 or not (seed.shape.rank == 1 or seed.shape[:1].is_compatible_with(rows)):
+            raise ValueError(
+                f"z must be [B, {self.latent_dim}], with one seed or B. "
+                f"Received: shape {tuple(z.shape)}, seed {tuple(seed.shape)}"
+            )
         law = self.prior_layer.distribution(embedding_fn=self.embedding, loc=z, duration=duration)
         return self.decode(self._walk_from(z, law.duration, seed))
 

@@ -1,5 +1,6 @@
 """Training in two stages: some epochs, then something that needs the codes of all training images, then the rest."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -37,6 +38,15 @@ class TwoStages(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         self.model.epochs_done.assign_add(1.0)
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        if float(tf.convert_to_tensor(self.model.stage)) < 2:
+            done = round(float(tf.convert_to_tensor(self.model.epochs_done)))
+            warnings.warn(
+                f"training ended after {done} epochs, in the first of its two stages: what the second one learns, the "
+                f"prior and the scale, is where it started. first_stage_epochs is {self.model.first_stage_epochs}.",
+                stacklevel=2,
+            )
 
 
 def check_readable(data: Any) -> None:
