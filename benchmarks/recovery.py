@@ -73,7 +73,10 @@ def measure(kind: str, arguments: argparse.Namespace, options: dict[str, Any], o
     keras.utils.set_random_seed(0)
     model = tfzoo.create_model(arguments.model, event_shape=images.shape[1:], seed=0, **options)
     schedule = keras.optimizers.schedules.ExponentialDecay(arguments.learning_rate, len(dataset), 0.998)
-    model.compile(keras.optimizers.Adam(schedule, beta_1=0.5))
+    own = {}
+    if model.prior_layer.trainable_weights:
+        own["prior_optimizer"] = keras.optimizers.Adam(arguments.prior_learning_rate, beta_1=0.5)
+    model.compile(keras.optimizers.Adam(schedule, beta_1=0.5), **own)
     shown = slice(0, 10)
     started = time.monotonic()
     model.fit(
@@ -127,6 +130,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--batch-size", type=int, default=50)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--prior-learning-rate", type=float, default=2e-4, help="of a learned prior")
     parser.add_argument("--kinds", default=",".join(KINDS), help="as at 64x64")
     parser.add_argument("--out", type=pathlib.Path, required=True)
     arguments = parser.parse_args()
