@@ -262,6 +262,7 @@ def test_batches_are_of_every_form_of_data(monkeypatch):
         ({"first_stage_epochs": 1.5}, "first_stage_epochs must be an int from 0 on"),
         ({"prior": "vampire"}, 'prior must be "standard", "vamp", or a layer of tfzoo.distributions'),
         ({"h0": "two"}, "h0 must be one of one, van_vleck, paper"),
+        ({"h0": "one", "prior": "standard"}, "h0 is of the Brownian prior that the model makes"),
         ({"num_nodes": 1}, "num_nodes must be"),
         ({"num_centres": 0}, "num_centres must be a whole number"),
         ({"beta": 0.0}, "beta must be a positive number"),

@@ -128,6 +128,8 @@ class RiemannianVAE(DecoderManifold):
                 dtype=dtype.variable_dtype,
                 name="prior",
             )
+        elif h0 is not None:
+            raise ValueError(f"h0 is of the Brownian prior that the model makes, without another one. Received: {h0!r}")
         activation = "softplus" if paper else "silu"
         if encoder is None:
             encoder = mlp.encoder(shape, units=_UNITS, activation=activation, dtype=dtype)
