@@ -113,6 +113,7 @@ def test_a_training_that_is_resumed_goes_on_in_its_stage(trained, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Gradients do not exist")  # outside of graphs, of what the other stage trains
+@pytest.mark.filterwarnings("ignore:training ended after 1 epochs")  # as it is meant to here
 def test_a_backup_of_the_first_stage_goes_on_to_the_second(tmp_path):
     for epochs in (1, 3):
         model = make()
