@@ -9,6 +9,8 @@ The mean and the scale (pythae: log variance) are two linear heads on the encode
 
 import keras
 
+from tfzoo.networks.transposed import Conv2DTranspose
+
 __all__ = ["EVENT_SHAPE", "NETWORKS"]
 
 EVENT_SHAPE = (28, 28, 1)
@@ -36,7 +38,7 @@ def small(latent_dim: int) -> tuple[keras.Sequential, keras.Sequential]:
         keras.layers.Dense(7 * 7 * 64),
         keras.layers.Reshape((7, 7, 64)),
         keras.layers.Conv2DTranspose(32, 4, strides=2, padding="same", activation="relu"),
-        keras.layers.Conv2DTranspose(1, 4, strides=2, padding="same", activation="sigmoid"),
+        Conv2DTranspose(1, 4, strides=2, padding="same", activation="sigmoid"),
     ]
     return _pair(encoder, decoder, latent_dim)
 

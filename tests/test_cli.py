@@ -495,13 +495,15 @@ def test_a_run_on_masked_images_draws_what_it_recovers(masked: pathlib.Path, tra
 def test_recovery_is_measured_beside_plain_fills(masked: pathlib.Path, trained: pathlib.Path, capsys) -> None:
     arguments = ["evaluate", str(masked), "--metrics", "recovery,mse", "--images", "20"]
     assert run(*arguments, "--split", "train") == 0
-    assert run(*arguments, "--mask", "left", "--mask", "patches:40") == 0
+    means = ("--completions", "2", "--completion-steps", "3")
+    assert run(*arguments, "--mask", "left", "--mask", "patches:40", *means) == 0
     found = json.loads((masked / "metrics.json").read_text())
     assert set(found) == {"mse", "recovery_own", "recovery_left", "recovery_patches_40"}
     own = found["recovery_own"]
     assert (own["coverage"], own["split"], own["num_images"]) == (9 / 64, "train", 20)
     assert all(own[name] > 0 for name in ("recovery_own", "mean_image", "neighbours", "standard_error"))
     assert found["recovery_left"]["coverage"] == 0.5
+    assert "mean of 2 completions by short_run of 3 steps" in found["recovery_left"]["estimator"]
     assert len((masked / "per_image" / "recovery_left_test.csv").read_text().splitlines()) == 21
     capsys.readouterr()
     assert run("evaluate", str(trained), "--metrics", "recovery") == 1

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import tfzoo
-from tfzoo import data, recovery
+from tfzoo import data, random, recovery
 from tfzoo.data.masks import Mask, coverage
 from tfzoo.metrics import mean_fill, neighbour_fill
 
@@ -60,6 +60,22 @@ def test_a_model_that_knows_the_images_has_no_error(model, monkeypatch) -> None:
     assert len(steps) == 2
     masks = Mask.of("patches:30").draw(np.arange(30), (6, 6), 5)
     assert report["coverage"] == pytest.approx(coverage(masks)[coverage(masks) > 0].mean())
+
+
+def test_the_mean_of_several_completions_is_measured(model) -> None:
+    dataset = data.load(IMAGES, batch_size=30, shuffle=False, value_range=(-1, 1))
+    options = {"masks": ["left"], "value_range": (-1, 1), "num_completions": 3, "num_steps": 4, "seed": 7}
+    report = recovery.measure(model, dataset, dataset, **options)["recovery_left"]
+    images, mask = 2 * IMAGES - 1, Mask.of("left").draw(np.arange(30), (6, 6), 0).numpy()
+    completions = model.inpaint(images, mask, 3, seed=random.fold_in(random.as_seed(7), 0), num_steps=4).numpy()
+    hidden = mask == 0
+    expected = np.mean(((completions.mean(0) - images) / 2)[hidden] ** 2)
+    assert report["recovery_left"] == pytest.approx(expected, rel=1e-5)
+    # Less than one of them is off, by their variance.
+    assert expected < np.mean(((completions - images) / 2)[:, hidden] ** 2)
+    assert "mean of 3 completions by short_run of 4 steps; mean image 0." in report["estimator"]
+    with pytest.raises(ValueError, match=r"^num_completions must be .* Received: 0$"):
+        recovery.measure(model, dataset, dataset, masks=["left"], num_completions=0)
 
 
 @pytest.mark.fast

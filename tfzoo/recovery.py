@@ -1,9 +1,9 @@
 """How well a model completes what is hidden of images, beside two plain fills that it has to beat.
 
 Errors are mean squares at the hidden pixels, on [0, 1] whatever the range of the images: of one completion of each
-image by the model, of the mean of the training images, and of the mean of their nearest ones
+image by the model or of the mean of several, of the mean of the training images, and of the mean of their nearest ones
 (`tfzoo.metrics.neighbour_fill`). Training images count as far as training has seen them. An image of which nothing is
-hidden has no error.
+hidden has no error. The mean of completions is the model's best guess; one of them is an image.
 
 References:
   Xie et al., "A Tale of Two Latent Flows", https://arxiv.org/abs/2301.09300, table 5
@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfzoo import random
+from tfzoo.checks import check_positive
 from tfzoo.data.masks import Mask, coverage
 from tfzoo.metrics import mean_fill, neighbour_fill
 from tfzoo.models.base import LatentVariableModel
@@ -34,6 +35,8 @@ def measure(
     masks: Sequence[str] = (),
     value_range: tuple[float, float] = (0.0, 1.0),
     num_neighbours: int = _NEIGHBOURS,
+    num_completions: int = 1,
+    num_steps: int | None = None,
     seed: int = 0,
     progress: Callable[[str, int], Callable[[], None]] | None = None,
 ) -> dict[str, dict[str, Any]]:
@@ -47,6 +50,8 @@ def measure(
         for the data set's own.
       value_range: of the images.
       num_neighbours: k of the nearest ones.
+      num_completions: of each image, whose mean is measured.
+      num_steps: of the chain to each, see the model's `inpaint`; None for its default.
       seed: of the completions.
       progress: as of `tfzoo.evaluation.evaluate`.
 
@@ -62,6 +67,8 @@ def measure(
     if not masks and "mask" not in dataset.element_spec:
         raise ValueError("recovery needs a kind of masks, such as --mask square:20, for whole images. Received: none")
     kinds: list[Mask | None] = [Mask.of(kind) for kind in masks] or [None]
+    check_positive("num_completions", num_completions)
+    options = {} if num_steps is None else {"num_steps": num_steps}
     donors, donors_mask = _donors(training)
     results = {}
     for kind in kinds:
@@ -72,8 +79,11 @@ def measure(
         for i, batch in enumerate(dataset):
             images = np.asarray(batch["image"])
             mask = batch["mask"] if kind is None else kind.draw(batch["index"], images.shape[1:3])
+            completions = model.inpaint(
+                images, mask, num_completions, seed=random.fold_in(random.as_seed(seed), i), **options
+            )
             fills = (
-                model.inpaint(images, mask, 1, seed=random.fold_in(random.as_seed(seed), i))[0],
+                np.mean(completions, axis=0),
                 mean_fill(images, mask, donors, donors_mask),
                 neighbour_fill(images, mask, donors, donors_mask, num_neighbours=num_neighbours),
             )
@@ -93,8 +103,10 @@ def measure(
             "mean_image": mean,
             "neighbours": near,
             "coverage": share,
-            "estimator": f"MSE at the hidden pixels on [0, 1], {share:.1%} hidden, one completion"
+            "estimator": f"MSE at the hidden pixels on [0, 1], {share:.1%} hidden, "
+            + ("one completion" if num_completions == 1 else f"mean of {num_completions} completions")
             + (f" by {inference}" if inference else "")
+            + (f" of {num_steps} steps" if num_steps else "")
             + f"; mean image {mean:.4f}, {num_neighbours} neighbours {near:.4f}, of {len(donors)} training images",
             "per_image": (index.astype(np.int64)[defined], ours[defined]),
         }

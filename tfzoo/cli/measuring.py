@@ -27,6 +27,10 @@ _METRICS = (*evaluation.METRICS, "recovery")
 @click.option(
     "--mask", "masks", multiple=True, metavar="KIND", help="Of recovery: box, square:20, ... [default: the run's]."
 )
+@click.option(
+    "--completions", default=1, show_default=True, type=click.IntRange(1), help="Of recovery: the mean of so many."
+)
+@click.option("--completion-steps", type=click.IntRange(1), help="Of the chain to each [default: the model's].")
 @click.option("--runs", "num_runs", default=10, show_default=True, type=click.IntRange(1), help="Test runs of auprc.")
 @click.option("--split", default="test", show_default=True, type=click.Choice(["train", "validation", "test", "all"]))
 @click.option("--images", type=click.IntRange(1), help="Only so many, chosen at random: the same ones for every run.")
@@ -54,6 +58,8 @@ def measure(
     held_out: int | None = None,
     num_runs: int = 10,
     masks: tuple[str, ...] = (),
+    completions: int = 1,
+    completion_steps: int | None = None,
     seed: int = 0,
 ) -> None:
     """Measures a run's model on a split, prints a table, and adds to the run's metrics."""
@@ -88,6 +94,8 @@ def measure(
                 training,
                 masks=masks,
                 value_range=config.value_range,
+                num_completions=completions,
+                num_steps=completion_steps,
                 seed=seed,
                 progress=progress,
             )

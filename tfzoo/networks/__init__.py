@@ -1,5 +1,5 @@
 """Keras networks, tensors to tensors: what encoders and decoders are made of."""
 
-from tfzoo.networks import constrained, conv, default, energy, generator, made, mlp, picnn, rbf
+from tfzoo.networks import constrained, conv, default, energy, generator, made, mlp, picnn, rbf, transposed
 
-__all__ = ["constrained", "conv", "default", "energy", "generator", "made", "mlp", "picnn", "rbf"]
+__all__ = ["constrained", "conv", "default", "energy", "generator", "made", "mlp", "picnn", "rbf", "transposed"]

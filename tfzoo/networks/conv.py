@@ -25,6 +25,7 @@ from typing import Any
 import keras
 
 from tfzoo.networks.inputs import network_input
+from tfzoo.networks.transposed import Conv2DTranspose
 from tfzoo.types import EventShape
 
 __all__ = ["dcgan_decoder", "dcgan_encoder", "decoder", "encoder"]
@@ -32,7 +33,7 @@ __all__ = ["dcgan_decoder", "dcgan_encoder", "decoder", "encoder"]
 _KERNEL = 5
 _INITIALIZER = "he_normal"
 _CONVOLUTION = {2: keras.layers.Conv2D, 3: keras.layers.Conv3D}
-_TRANSPOSED = {2: keras.layers.Conv2DTranspose, 3: keras.layers.Conv3DTranspose}
+_TRANSPOSED = {2: Conv2DTranspose, 3: keras.layers.Conv3DTranspose}
 
 
 def _halved(sizes: Sequence[int], times: int) -> list[tuple[int, ...]]:
@@ -158,18 +159,16 @@ def dcgan_decoder(
     multiples = _multiples(event_shape)
     xavier = "glorot_normal"
     layers = [
-        keras.layers.Conv2DTranspose(filters * multiples[-1], first_size, kernel_initializer=xavier, dtype=dtype),
+        Conv2DTranspose(filters * multiples[-1], first_size, kernel_initializer=xavier, dtype=dtype),
         keras.layers.LeakyReLU(0.2, dtype=dtype),
     ]
     for multiple in reversed(multiples[:-1]):
         layers += [
-            keras.layers.Conv2DTranspose(
-                filters * multiple, 4, strides=2, padding="same", kernel_initializer=xavier, dtype=dtype
-            ),
+            Conv2DTranspose(filters * multiple, 4, strides=2, padding="same", kernel_initializer=xavier, dtype=dtype),
             keras.layers.LeakyReLU(0.2, dtype=dtype),
         ]
     layers.append(
-        keras.layers.Conv2DTranspose(
+        Conv2DTranspose(
             event_shape[-1],
             4 if first_size == 4 else 3,
             strides=2 if first_size == 4 else 1,

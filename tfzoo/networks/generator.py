@@ -20,6 +20,7 @@ from typing import Any
 import keras
 
 from tfzoo.networks.inputs import network_input
+from tfzoo.networks.transposed import Conv2DTranspose
 from tfzoo.types import EventShape
 
 __all__ = ["generator"]
@@ -61,9 +62,9 @@ def generator(
             keras.layers.Dense(7 * 7 * wide, kernel_initializer=xavier, dtype=dtype),
             keras.layers.LeakyReLU(0.2, dtype=dtype),
             keras.layers.Reshape((7, 7, wide), dtype=dtype),
-            keras.layers.Conv2DTranspose(narrow, 2, strides=2, kernel_initializer=xavier, dtype=dtype),
+            Conv2DTranspose(narrow, 2, strides=2, kernel_initializer=xavier, dtype=dtype),
             keras.layers.LeakyReLU(0.2, dtype=dtype),
-            keras.layers.Conv2DTranspose(
+            Conv2DTranspose(
                 event_shape[-1], 2, strides=2, activation=activation, kernel_initializer=xavier, dtype=dtype
             ),
         ],
