@@ -187,8 +187,10 @@ def test_a_log_density_that_is_not_finite_stops_the_chains_that_ask_for_it_and_n
 
     state = end(position, momentum)
     np.testing.assert_array_equal(state.is_finite, [True, False, True, False, False])
-    for numbers in state[:3] + state[4:]:
+    for numbers in state[:3] + state[4:5]:
         assert np.isfinite(numbers).all()
+    for log_prob in state[5:]:  # leapfrog's
+        np.testing.assert_array_equal(np.isneginf(log_prob), [False, True, False, True, True])
     sound = np.array(state.is_finite)
     alone = end(np.where(sound[:, None], position, 0.0), np.where(sound[:, None], momentum, 0.0))
     assert np.all(alone.is_finite)

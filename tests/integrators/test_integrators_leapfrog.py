@@ -131,7 +131,25 @@ def test_one_more_gradient_than_steps():
     calls.clear()
     run = tf.function(lambda q, p: integrate(q, p, counted, step_size=0.1, num_steps=7), autograph=False)
     run(q, p), run(p, q)
-    assert len(calls) == 2  # before the loop, and in it
+    assert len(calls) == 3  # before the loop, in it, and after it
+
+
+@pytest.mark.parametrize("num_steps", [1, 4])
+@pytest.mark.parametrize("second_order", [True, False])
+def test_the_state_ends_with_the_log_density_and_its_derivatives(num_steps, second_order):
+    potential, (q, p) = Quartic(3), phase_point(4, 3)
+    options = {"step_size": 0.2, "num_steps": num_steps, "second_order": second_order}
+    q, p = tf.constant(q), tf.constant(p)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(q)
+        state = integrate(q, p, potential.log_prob, **options)
+        again = potential.log_prob(state.position)
+    np.testing.assert_allclose(state.log_prob, again, rtol=1e-12)
+    np.testing.assert_allclose(tape.gradient(state.log_prob, q), tape.gradient(again, q), rtol=1e-9)
+    assert integrate(q, p, potential.log_prob, step_size=0.2, num_steps=0).log_prob is None
+    far = integrate(1e200 * q, p, potential.log_prob, **options)
+    assert np.all(np.isneginf(far.log_prob))
+    assert not np.any(far.is_finite)
 
 
 def test_steps_one_by_one_are_the_loop():

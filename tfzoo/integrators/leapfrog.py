@@ -38,6 +38,8 @@ class State(NamedTuple):
       log_det: log |det d(position, momentum) / d(first position, first momentum)|, ``[...]``.
       is_finite: False for chains that have diverged and stand still since, bool ``[...]``.
       gradient: of the log density at `position`, ``[..., D]``; None before the first step.
+      log_prob: the log density at `position`, ``[...]``, -inf for diverged chains; None before the first step.
+        Differentiable: who needs it at the end has it without another evaluation.
     """
 
     position: Tensor
@@ -45,6 +47,7 @@ class State(NamedTuple):
     log_det: Tensor
     is_finite: Tensor
     gradient: Tensor | None = None
+    log_prob: Tensor | None = None
 
 
 def init(position: TensorLike, momentum: TensorLike) -> State:
@@ -95,8 +98,8 @@ def step(
     alpha = as_positive("tempering", 1.0 if tempering is None else tempering, state.position.dtype)
     state = _with_gradient(state, log_prob_fn, second_order)
     position, momentum = state.position, state.momentum + 0.5 * t * state.gradient
-    position, momentum, gradient, sound = _drift_and_kick(position, momentum, t, log_prob_fn, second_order)
-    return _keep_finite(state, position, alpha * momentum, _log_det(alpha, position), sound, gradient)
+    position, momentum, gradient, value = _drift_and_kick(position, momentum, t, log_prob_fn, second_order)
+    return _keep_finite(state, position, alpha * momentum, _log_det(alpha, position), gradient, value)
 
 
 def inverse_step(
@@ -113,8 +116,8 @@ def inverse_step(
     state = _with_gradient(state, log_prob_fn, second_order)
     position = state.position
     momentum = state.momentum / alpha - 0.5 * t * state.gradient
-    position, momentum, gradient, sound = _drift_and_kick(position, momentum, -t, log_prob_fn, second_order)
-    return _keep_finite(state, position, momentum, -_log_det(alpha, position), sound, gradient)
+    position, momentum, gradient, value = _drift_and_kick(position, momentum, -t, log_prob_fn, second_order)
+    return _keep_finite(state, position, momentum, -_log_det(alpha, position), gradient, value)
 
 
 def integrate(
@@ -126,7 +129,7 @@ def integrate(
     tempering: TensorLike | None = None,
     second_order: bool = True,
 ) -> State:
-    """Returns the state after `num_steps` steps in one loop; `num_steps` + 1 gradients of `log_prob_fn`.
+    """Returns the state after `num_steps` steps, all but the last in one loop; `num_steps` + 1 gradients.
 
     Args:
       state: from `init`, or from an earlier call on the same `log_prob_fn`, which saves the first gradient.
@@ -145,7 +148,7 @@ def integrate(
     if not num_steps:
         return state
 
-    def body(k: Tensor, state: State) -> State:
+    def one_step(k: Tensor | int, state: State) -> State:
         return step(
             state,
             log_prob_fn,
@@ -154,7 +157,11 @@ def integrate(
             second_order=second_order,
         )
 
-    return repeat(body, _with_gradient(state, log_prob_fn, second_order), num_steps)
+    # The last step is outside of the loop, and so are the log densities: of one that is carried on, all steps before
+    # would compute the derivatives too, which are 0.
+    carried = _with_gradient(state, log_prob_fn, second_order)[:-1]
+    carried = repeat(lambda k, carried: one_step(k, State(*carried))[:-1], carried, num_steps - 1)
+    return one_step(num_steps - 1, State(*carried))
 
 
 def _with_gradient(state: State, log_prob_fn: LogProbFn, second_order: bool) -> State:
@@ -163,18 +170,19 @@ def _with_gradient(state: State, log_prob_fn: LogProbFn, second_order: bool) -> 
     value, gradient = value_and_gradient(log_prob_fn, state.position, second_order=second_order)
     sound = tf.math.is_finite(value) & phase_space.within_reach(gradient)
     gradient = tf.where(sound[..., tf.newaxis], gradient, tf.zeros_like(gradient))
-    return state._replace(gradient=gradient, is_finite=state.is_finite & sound)
+    is_finite = state.is_finite & sound
+    return state._replace(gradient=gradient, is_finite=is_finite, log_prob=_where_finite(is_finite, value))
 
 
 def _drift_and_kick(
     position: Tensor, momentum: Tensor, t: Tensor, log_prob_fn: LogProbFn, second_order: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Returns position, momentum and gradient after a drift and half a kick, and which of them are sound."""
+    """Returns position, momentum, gradient and log density after a drift and half a kick; -inf where it left."""
     end = position + t * momentum
     sound = phase_space.within_reach(end)
     end = tf.where(sound[..., tf.newaxis], end, position)
     value, gradient = value_and_gradient(log_prob_fn, end, second_order=second_order)
-    return end, momentum + 0.5 * t * gradient, gradient, sound & tf.math.is_finite(value)
+    return end, momentum + 0.5 * t * gradient, gradient, _where_finite(sound & tf.math.is_finite(value), value)
 
 
 def _log_det(alpha: Tensor, position: Tensor) -> Tensor:
@@ -182,7 +190,14 @@ def _log_det(alpha: Tensor, position: Tensor) -> Tensor:
 
 
 def _keep_finite(
-    old: State, position: Tensor, momentum: Tensor, log_det: Tensor, sound: Tensor, gradient: Tensor
+    old: State, position: Tensor, momentum: Tensor, log_det: Tensor, gradient: Tensor, log_prob: Tensor
 ) -> State:
-    state = phase_space.keep_finite(phase_space.State(*old[:4]), position, momentum, log_det, sound)
-    return State(*state, tf.where(state.is_finite[..., tf.newaxis], gradient, old.gradient))
+    state = phase_space.keep_finite(
+        phase_space.State(*old[:4]), position, momentum, log_det, tf.math.is_finite(log_prob)
+    )
+    gradient = tf.where(state.is_finite[..., tf.newaxis], gradient, old.gradient)
+    return State(*state, gradient, _where_finite(state.is_finite, log_prob))
+
+
+def _where_finite(finite: Tensor, log_prob: Tensor) -> Tensor:
+    return tf.where(finite, log_prob, tf.constant(float("-inf"), log_prob.dtype))

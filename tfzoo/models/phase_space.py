@@ -38,6 +38,7 @@ from tfzoo.integrators import annealing, phase_space
 from tfzoo.integrators.arguments import check_num_steps
 from tfzoo.models.amortised import AmortisedModel
 from tfzoo.networks.constrained import ConstrainedVariable, InverseTemperatures
+from tfzoo.networks.training_mode import has_training_mode
 from tfzoo.types import LogProbFn, Seed, Tensor, TensorLike
 
 __all__ = ["PhaseSpaceModel"]
@@ -142,7 +143,8 @@ class PhaseSpaceModel(AmortisedModel):
         """Returns the inference for a batch.
 
         "z" is z_K ``[S, B, D]``; "kl" ``[S, B]`` is such that log p(x|z_K) - kl is the log weight of a chain, or has
-        its mean; "is_finite" False for diverged chains, ``[S, B]``.
+        its mean; "is_finite" False for diverged chains, ``[S, B]``; "log_likelihood" log p(x|z_K) of the decoder at
+        inference ``[S, B]``, where the steps end with it.
         """
         return super().call(x, training, seed)
 
@@ -161,16 +163,22 @@ class PhaseSpaceModel(AmortisedModel):
         moved = self._move(x, posterior, z, noise, random.fold_in(seed, 2))
         # The VAE's own estimate for z_0, and what the steps change: without a step it is the VAE, sample by sample.
         change = self._log_prior(z) - self._log_prior(moved["z"]) - moved["log_weight"]
-        return {
+        inference = {
             "z": moved["z"],
             "kl": self._kl(posterior, z, estimator) + change,
             "is_finite": moved["is_finite"],
         }
+        if "log_joint" in moved:
+            inference["log_likelihood"] = moved["log_joint"] - self._log_prior(moved["z"])
+        return inference
 
     def _move(
         self, x: Tensor, posterior: tfd.Distribution, z: Tensor, noise: Tensor, seed: Tensor | None
     ) -> dict[str, Tensor]:
-        """Returns z_K, and the log weight without log p(x, z_K) - log q(z_0|x), for unit noise of the momentum."""
+        """Returns z_K, and the log weight without log p(x, z_K) - log q(z_0|x), for unit noise of the momentum.
+
+        Also log p(x, z_K), where the last step has found it.
+        """
 
         def log_prob_fn(z: Tensor) -> Tensor:
             return self._log_likelihood(x, z) + self._log_prior(z)
@@ -192,11 +200,16 @@ class PhaseSpaceModel(AmortisedModel):
         state = self._integrate(log_prob_fn, z, tf.sqrt(temperature) * noise, seed)
         kinetic = 0.5 * tf.reduce_sum(tf.square(noise) - tf.square(state.momentum), axis=-1)
         log_weight = kinetic + 0.5 * self.latent_dim * tf.math.log(temperature) + state.log_det
-        return {"z": state.position, "log_weight": log_weight, "is_finite": state.is_finite}
+        moved = {"z": state.position, "log_weight": log_weight, "is_finite": state.is_finite}
+        log_joint = getattr(state, "log_prob", None)
+        return moved if log_joint is None else {**moved, "log_joint": log_joint}
 
     def _log_weights(self, x: Tensor, inference: dict[str, Tensor], training: bool = False) -> Tensor:
+        if "log_likelihood" in inference and not (training and has_training_mode(self.decoder)):
+            log_weights = inference["log_likelihood"] - inference["kl"]
+        else:
+            log_weights = super()._log_weights(x, inference, training)
         # The last step may have ended where the log density is not finite.
-        log_weights = super()._log_weights(x, inference, training)
         sound = inference["is_finite"] & tf.math.is_finite(log_weights)
         return tf.where(sound, log_weights, tf.constant(float("-inf"), log_weights.dtype))
 
