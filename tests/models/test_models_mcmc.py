@@ -18,7 +18,7 @@ from tests.models.linear_gaussian import (
     simulate,
 )
 from tfzoo.integrators import short_run
-from tfzoo.models import mcmc, persistent_chains
+from tfzoo.models import persistent_chains, top_down
 
 
 def linear_model(name="abp", **options):
@@ -74,7 +74,7 @@ def test_a_long_chain_samples_the_posterior(test_seed):
 
 @pytest.mark.fast
 def test_many_images_go_in_chunks_and_one_by_one_alike(monkeypatch):
-    monkeypatch.setattr(mcmc, "_CHUNK", 5)
+    monkeypatch.setattr(top_down, "_CHUNK", 5)
     _, x = simulate(12)
     model = linear_model(step_size=0.2, num_steps=2, inference="short_run")
     seeds = np.stack([np.arange(12), np.arange(12)], axis=-1)

@@ -97,6 +97,7 @@ class LatentFlowVAE(IAFVAE):
         """Returns completions of partly seen images, ``[num_samples, B, *event_shape]``, the visible pixels kept.
 
         Each is decoded from the end of a chain of its own: from a sample of the prior up log p(z) + log p(x_visible|z).
+        More than 500 chains go in turns, with one seed for all by other noise.
 
         Args:
           x: images ``[B, *event_shape]``; what the mask hides is not looked at, but must be numbers in range.
@@ -117,8 +118,16 @@ class LatentFlowVAE(IAFVAE):
             return random.sample(self.prior(), 1, seed)[0]
 
         def move(x: Tensor, mask: Tensor, z: Tensor, seed: Tensor) -> Tensor:
-            options = {"num_steps": num_steps, "step_size": step_size, "noise": noise}
-            return self._compiled_chains(x, mask, z, seed=seed, **options)
+            return self._compiled_chains(
+                x,
+                mask,
+                z,
+                seed=seed,
+                num_steps=num_steps,
+                step_size=step_size,
+                noise=noise,
+                chunk_size=top_down.chunk_size(self, x),
+            )
 
         return inpainting.from_chains(
             x,
@@ -131,7 +140,16 @@ class LatentFlowVAE(IAFVAE):
         )
 
     def _chains_from(
-        self, x: Tensor, mask: Tensor, z: Tensor, *, seed: Tensor, num_steps: int, step_size: float, noise: bool
+        self,
+        x: Tensor,
+        mask: Tensor,
+        z: Tensor,
+        *,
+        seed: Tensor,
+        num_steps: int,
+        step_size: float,
+        noise: bool,
+        chunk_size: int | None,
     ) -> Tensor:
         def log_prob_fn(z: Tensor, x: Tensor, mask: Tensor) -> Tensor:
             return self._log_likelihood(x, z, mask=mask) + self._log_prior(z)
@@ -144,6 +162,7 @@ class LatentFlowVAE(IAFVAE):
             temperature=1.0 if noise else None,
             seed=seed,
             data=(x, mask),
+            chunk_size=chunk_size,
         ).position
 
     def get_config(self) -> dict:

@@ -44,7 +44,6 @@ __all__ = ["MCMCModel"]
 _CHAINS = ("persistent", "noise")
 _INFERENCES = ("descent", "short_run")
 _DESCENT = 20  # times as many steps as a chain of training
-_CHUNK = 500  # chains at once where images are inferred outside of training
 
 
 class MCMCModel(LatentVariableModel):
@@ -135,9 +134,7 @@ class MCMCModel(LatentVariableModel):
         chunked: bool = False,
     ) -> short_run.State:
         """Returns the state of the chains ``[B, D]`` after `num_steps` steps from `start`."""
-        # A batch of unknown size is a server's request. XLA has no chunks, and Keras's own steps may be its.
-        in_xla = not tf.executing_eagerly() and self.compiled and self.jit_compile
-        chunk_size = _CHUNK if chunked and not in_xla and (x.shape[0] or 0) > _CHUNK else None
+        chunk_size = top_down.chunk_size(self, x) if chunked else None
         return self._compiled_chains(x, start, mask, seed=seed, num_steps=num_steps, noise=noise, chunk_size=chunk_size)
 
     def _chains_from(

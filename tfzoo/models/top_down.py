@@ -1,17 +1,27 @@
-"""What top-down models have where the user brings nothing: a generator, its scale, and a flow as the prior."""
+"""What top-down models share: a generator, its scale and a flow prior where the user brings none; chains in turns."""
 
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from tfzoo.checks import check_positive
 from tfzoo.distributions.flow_prior import FlowPrior
 from tfzoo.models.validation import check_event_shape
 from tfzoo.networks import default
+from tfzoo.types import Tensor
 
-__all__ = ["SCALE", "flow_prior", "generator"]
+__all__ = ["SCALE", "chunk_size", "flow_prior", "generator"]
 
 SCALE = 0.3
+_CHUNK = 500
+
+
+def chunk_size(model: keras.Model, x: Tensor) -> int | None:
+    """Returns how many chains run at once outside of training, for images ``[B, ...]``; None for all."""
+    # A batch of unknown size is a server's request. XLA has no chunks, and Keras's own steps may be its.
+    in_xla = not tf.executing_eagerly() and model.compiled and model.jit_compile
+    return _CHUNK if not in_xla and (x.shape[0] or 0) > _CHUNK else None
 
 
 def generator(
