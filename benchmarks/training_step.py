@@ -106,8 +106,15 @@ def compare_fits(cases: list[Case], sides: dict[str, Side], builds: int, epochs:
 
 
 def report(results: dict) -> None:
-    """Prints the tables, targets beside."""
-    steps = results["step"]
+    """Prints the tables of what was measured, targets beside."""
+    if "step" in results:
+        report_steps(results["step"])
+    if "fit" in results:
+        report_fits(results["fit"])
+
+
+def report_steps(steps: dict) -> None:
+    """Prints the table of the training step."""
     with_pythae = any("pythae" in case["ratio"] for case in steps["cases"].values())
     header = ["model, network, D", "tfzoo ms", "by hand ms", "tfzoo / by hand", "target"]
     header += ["pythae ms", "tfzoo / pythae", "target"] if with_pythae else []
@@ -122,19 +129,22 @@ def report(results: dict) -> None:
             row += judged(case["ratio"]["pythae"], {"vae": 0.75, "iwae": 0.70}[model], at_most=True)
         rows.append(row)
     print_table(f"Training step, medians of {rounds_told(steps)} [quartiles of the ratio]", header, rows)
-    if "fit" not in results:
-        return
+
+
+def report_fits(fits: dict) -> None:
+    """Prints the table of `fit`."""
+    with_pythae = any("ratio" in case for case in fits.values())
     header = ["model, network, D", "tfzoo ex/s", "of the builds"]
     header += ["pythae ex/s", "tfzoo / pythae", "target"] if with_pythae else []
     rows = []
-    for label, case in results["fit"].items():
+    for label, case in fits.items():
         ours = case["examples_per_second"]["tfzoo"]
         row = [label.replace("/", ", "), f"{case['median']['tfzoo']:.0f}", f"{min(ours):.0f} - {max(ours):.0f}"]
         if with_pythae:
             row += [f"{case['median']['pythae']:.0f}", *judged(case["ratio"], 1.10, at_most=False)]
         rows.append(row)
-    builds = max(len(case["builds"]) for case in results["fit"].values())
-    disturbed = sum(told["all_count"] for case in results["fit"].values() for told in case["builds"])
+    builds = max(len(case["builds"]) for case in fits.values())
+    disturbed = sum(told["all_count"] for case in fits.values() for told in case["builds"])
     note = f"; {disturbed} builds were disturbed by other processes" if disturbed else ""
     print_table(f"fit, medians of {builds} fresh builds, epochs of {EXAMPLES}{note}", header, rows)
 

@@ -308,5 +308,14 @@ PRESETS: dict[str, Preset] = {
         model_options=_frozen(latent_dim=64),
         data_options=_frozen(binarize="dynamic"),
         **_HVAE_TRAINING,
+        weights="vae_fashion_mnist.weights.h5",
+        measured=_frozen(
+            nll=236.14,
+            nll_standard_error=2.4,
+            elbo=-239.15,
+            mse=0.0912,
+            inception_score=4.95,
+            how="1,000 random test images, 1,000 importance samples each; fashion classifier; epoch 68, 2 CPU cores",
+        ),
     ),
 }
