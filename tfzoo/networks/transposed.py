@@ -38,7 +38,8 @@ class Conv2DTranspose(keras.layers.Conv2DTranspose):
         enlarge = _convolutions(self.kernel_size, self.strides[0])
         outputs = enlarge(tf.convert_to_tensor(inputs), tf.convert_to_tensor(self.kernel))
         if self.use_bias:
-            outputs = tf.nn.bias_add(outputs, tf.convert_to_tensor(self.bias))
+            # Not tf.nn.bias_add, whose gradient sums a few channels one number after the other.
+            outputs += tf.convert_to_tensor(self.bias)
         return outputs if self.activation is None else self.activation(outputs)
 
     def _is_sub_pixel(self) -> bool:
