@@ -51,7 +51,7 @@ def create_model(model: str, network: str, latent_dim: int) -> keras.Model:
         decoder=decoder,
         **options,
     )
-    built.compile(optimizer=keras.optimizers.Adam(LEARNING_RATE))
+    built.compile(optimizer=tfzoo.optimizers.Adam(LEARNING_RATE))
     return built
 
 
@@ -74,7 +74,7 @@ def handwritten_step(model: str, network: str, latent_dim: int, images: np.ndarr
         head.build(encoder.output_shape)
     layers = [encoder, loc_head, scale_head, decoder]
     variables = [v for layer in layers for v in layer.trainable_variables]
-    optimizer = keras.optimizers.Adam(LEARNING_RATE)
+    optimizer = tfzoo.optimizers.Adam(LEARNING_RATE)
     optimizer.build(variables)
     num_samples = 5 if model == "iwae" else 1
     size = math.prod(EVENT_SHAPE)

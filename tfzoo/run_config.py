@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfzoo import data, registry
 from tfzoo.models.base import LatentVariableModel
-from tfzoo.optimizer import make_optimizer
+from tfzoo.optimizers.by_name import make_optimizer
 from tfzoo.presets import PRESETS
 
 __all__ = ["RunConfig"]

@@ -5,13 +5,15 @@ from typing import Any
 
 import keras
 
+from tfzoo.optimizers import fused
+
 __all__ = ["make_optimizer"]
 
 
 def make_optimizer(
     name: str, learning_rate: float, *, decay: float, updates_per_epoch: int, options: Mapping[str, Any]
 ) -> keras.optimizers.Optimizer:
-    """Returns an optimizer of `keras.optimizers`.
+    """Returns an optimizer of `keras.optimizers`; the one with a fused update where there is one.
 
     Args:
       name: a class of `keras.optimizers`.
@@ -29,4 +31,4 @@ def make_optimizer(
         if updates_per_epoch < 1:
             raise ValueError(f"learning_rate_decay needs data of a known length. Received: {updates_per_epoch} updates")
         schedule = keras.optimizers.schedules.ExponentialDecay(learning_rate, updates_per_epoch, decay, staircase=True)
-    return getattr(keras.optimizers, name)(schedule, **options)
+    return getattr(fused, name, getattr(keras.optimizers, name))(schedule, **options)
