@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfzoo.transport import auction, scan, sparse
+from tfzoo.transport import auction, matching, problem, scan, sparse
 
 pytestmark = pytest.mark.fast
 
@@ -19,7 +19,7 @@ def test_candidates_are_the_highest(num_targets, count):
     rows = np.array([3, 0, 19, 3, 7], np.int32)
     values, columns = scan.candidates(source, rows, target, offsets, count, 2)
     scores = 2.0 * source @ target.T - offsets
-    np.testing.assert_allclose(values, -np.sort(-scores[rows], axis=1)[:, :count], atol=1e-5)
+    np.testing.assert_allclose(np.sort(values), np.sort(scores[rows])[:, -count:], atol=1e-5)
     np.testing.assert_allclose(np.take_along_axis(scores[rows], columns.numpy(), axis=1), values, atol=1e-5)
     assert all(len(set(row)) == count for row in columns.numpy())
 
@@ -58,6 +58,23 @@ def test_used_up_lists_are_not_bid_from():
     owned = market.matches.numpy()[market.matches.numpy() >= 0]
     assert len(owned) == len(set(owned)) == 300 - int(market.num_unmatched)
     assert not set(market.stale.numpy()) & set(np.flatnonzero(market.matches.numpy() >= 0))
+
+
+def test_rows_left_over_share_with_the_owners_of_what_they_want(monkeypatch):
+    equal = np.full(400, 1 / 400)
+    stall = matching._Stall(problem.Problem(points(400, 16), points(400, 16, seed=1), equal, equal, None), equal, 16)
+    stall.bid(matching._Auction(0.02, 0.05, 1000))
+    assert stall.market.num_unmatched == 20
+    shared = stall.give_the_rest()
+    monkeypatch.setattr(matching, "_WANTED", 0)
+    alone = stall.give_the_rest()
+    for matches in (shared, alone):
+        np.testing.assert_array_equal(np.sort(matches), np.arange(400))
+    has_target = stall.market.matches.numpy() >= 0
+    assert np.any(shared[has_target] != stall.market.matches.numpy()[has_target])
+    np.testing.assert_array_equal(alone[has_target], stall.market.matches.numpy()[has_target])
+    cost, most = (np.mean(np.sum((stall.problem.source - stall.problem.target[m]) ** 2, 1)) for m in (shared, alone))
+    assert cost < 0.99 * most
 
 
 def test_prices_prove_the_sparse_optimum():

@@ -88,49 +88,52 @@ def run_rounds(market: Market, lists: Lists, epsilon: Tensor, num_left: Tensor, 
       num_left: so many rows may stay without a target.
       max_rounds: of the market in all.
     """
+    nobody = tf.size(market.prices)  # one more target, for rows that do not bid
 
-    def goes_on(market: Market) -> Tensor:
-        bidding, waiting = tf.size(market.bidders), tf.size(market.stale)
+    def goes_on(prices: Tensor, owners: Tensor, bidders: Tensor, stale: Tensor, num_rounds: Tensor) -> Tensor:
+        bidding, waiting = tf.size(bidders), tf.size(stale)
         return (
             (bidding > 0)
             & (bidding + waiting > num_left)
             & (waiting < tf.maximum(256, bidding // 4))
-            & (market.num_rounds < max_rounds)
+            & (num_rounds < max_rounds)
         )
 
-    shapes = tf.nest.map_structure(lambda spec: spec.shape, _MARKET)
-    return tf.while_loop(
-        goes_on, lambda market: (_bid(market, lists, epsilon),), (market,), shape_invariants=(shapes,)
-    )[0]
+    def bid(
+        prices: Tensor, owners: Tensor, bidders: Tensor, stale: Tensor, num_rounds: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        targets = tf.gather(lists.targets, bidders)  # [R, K]
+        two, at = tf.math.top_k(tf.gather(lists.benefits, bidders) - tf.gather(prices, targets), 2)
+        best, second = tf.unstack(two, num=2, axis=1)
+        bounds = tf.gather(lists.bounds, bidders)
+        sure = best >= bounds
+        wanted = tf.where(sure, tf.gather(targets, at[:, 0], batch_dims=1), nobody)
+        bids = tf.gather(prices, wanted) + (best - tf.maximum(second, bounds)) + epsilon
+        place = wanted[:, tf.newaxis]
+        prices = tf.tensor_scatter_nd_max(prices, place, bids)
 
+        # Of equal bids the one of the highest row wins, on every device.
+        highest = sure & (bids >= tf.gather(prices, wanted))
+        before = tf.gather(owners, wanted)
+        nothing = tf.fill(tf.shape(bidders), -1)
+        owners = tf.tensor_scatter_nd_update(owners, place, nothing)
+        owners = tf.tensor_scatter_nd_max(owners, place, tf.where(highest, bidders, nothing))
+        won = highest & (tf.gather(owners, wanted) == bidders)
 
-def _bid(market: Market, lists: Lists, epsilon: Tensor) -> Market:
-    prices, owners, matches, bidders, stale, num_rounds = market
-    targets = tf.gather(lists.targets, bidders)  # [R, K]
-    values = tf.gather(lists.benefits, bidders) - tf.gather(prices, targets)
-    bounds = tf.gather(lists.bounds, bidders)
-    two, at = tf.math.top_k(values, 2)
-    sure = two[:, 0] >= bounds
-    stale = tf.concat([stale, tf.boolean_mask(bidders, ~sure)], axis=0)
+        free = tf.where(won, before, tf.where(sure, bidders, nothing))
+        stale = tf.concat([stale, tf.boolean_mask(bidders, ~sure)], axis=0)
+        return prices, owners, tf.boolean_mask(free, free >= 0), stale, num_rounds + 1
 
-    rows = tf.boolean_mask(bidders, sure)
-    wanted = tf.boolean_mask(tf.gather(targets, at[:, :1], batch_dims=1)[:, 0], sure)
-    excess = tf.boolean_mask(two[:, 0] - tf.maximum(two[:, 1], bounds), sure)
-    bids = tf.gather(prices, wanted) + excess + epsilon
-    prices = tf.tensor_scatter_nd_max(prices, wanted[:, tf.newaxis], bids)
-
-    # Of equal bids the one of the highest row wins, on every device.
-    highest = bids >= tf.gather(prices, wanted)
-    contested = tf.boolean_mask(wanted, highest)[:, tf.newaxis]
-    before = owners
-    owners = tf.tensor_scatter_nd_update(owners, contested, tf.fill([tf.shape(contested)[0]], -1))
-    owners = tf.tensor_scatter_nd_max(owners, contested, tf.boolean_mask(rows, highest))
-    won = tf.gather(owners, wanted) == rows
-    taken = tf.boolean_mask(wanted, won)
-    outbid = tf.gather(before, taken)
-    outbid = tf.boolean_mask(outbid, outbid >= 0)
-
-    matches = tf.tensor_scatter_nd_update(matches, outbid[:, tf.newaxis], tf.fill([tf.size(outbid)], -1))
-    matches = tf.tensor_scatter_nd_update(matches, tf.boolean_mask(rows, won)[:, tf.newaxis], taken)
-    bidders = tf.concat([tf.boolean_mask(rows, ~won), outbid], axis=0)
-    return Market(prices, owners, matches, bidders, stale, num_rounds + 1)
+    start = tf.pad(market.prices, [[0, 1]]), tf.pad(market.owners, [[0, 1]], constant_values=-1)
+    prices, owners, bidders, stale, num_rounds = tf.while_loop(
+        goes_on,
+        bid,
+        (*start, market.bidders, market.stale, market.num_rounds),
+        shape_invariants=tuple(spec.shape for spec in (_FLOATS, _INTS, _INTS, _INTS, _NUMBER)),
+    )
+    prices, owners = prices[:-1], owners[:-1]
+    owned = tf.where(owners >= 0)
+    rows = tf.gather_nd(owners, owned)[:, tf.newaxis]
+    matches = tf.fill(tf.shape(market.matches), -1)
+    matches = tf.tensor_scatter_nd_update(matches, rows, tf.cast(owned[:, 0], tf.int32))
+    return Market(prices, owners, matches, bidders, stale, num_rounds)

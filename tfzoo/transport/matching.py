@@ -2,8 +2,9 @@
 
     1. A quarter of the points is matched, by the same steps. What its rows would pay for the other targets, as a soft
        maximum, is where prices start.
-    2. The auction gives all but a few rows a target, within epsilon of their best one; the few get what is left. That
-       is the end where cost and dual agree well enough.
+    2. The auction gives all but a few rows a target, within epsilon of their best one; the few share what is left, and
+       what they want most, with its owners. That is the end where cost and dual agree well enough; if not, fewer are
+       left over, and then
     3. The optimum over the candidates, and its prices; rows that could have more elsewhere get new lists. Repeated
        until cost and dual agree, which they do exactly if asked to, up to float32.
 
@@ -32,6 +33,10 @@ _DENSE = 256  # points that are matched at once
 _PART = 4  # one of so many points is in the coarse problem
 _FLAT = 8  # dimensions with long chains of rows that move up
 _MOST_LEFT = 4096  # rows that are given the rest at once
+_WANTED, _MOST_SHARING = (
+    4,
+    1024,
+)  # targets that each of them wants most; rows that share targets anew, unless more are left
 _SPREAD = 4  # the softness is the mean difference between the best and the fourth
 _RISEN = 0.1  # of the targets may be cheaper than before, once prices are shifted back
 
@@ -44,9 +49,9 @@ class _Auction(NamedTuple):
     max_rounds: int
 
 
-_COARSE = _Auction(0.3, 0.02, 1000)  # only its prices are needed
-_FINE = _Auction(0.01, 0.002, 1000)  # often good enough as it is, and a thousand rounds cost less than one exact step
+_COARSE, _COARSE_TOLERANCE = _Auction(0.3, 0.02, 1000), 1e-2  # only its prices are needed
 _LONG_PATHS = _Auction(0.3, 0.01, 4000)  # where paths are long, in few dimensions
+_FINE = _Auction(0.02, 0.005, 1000), _Auction(0.01, 0.002, 1000)  # a thousand rounds cost less than one exact step
 
 
 class Matching(NamedTuple):
@@ -78,7 +83,7 @@ def match(
     tolerance: float,
     max_iterations: int,
     generator: np.random.Generator,
-    auction: _Auction = _FINE,
+    auctions: tuple[_Auction, ...] = _FINE,
 ) -> Matching:
     """Returns a one-to-one matching whose cost is within `tolerance` of the least one, relatively.
 
@@ -88,7 +93,7 @@ def match(
       tolerance: of cost - dual, relative to the cost.
       max_iterations: of step 3.
       generator: chooses the quarter.
-      auction: how far step 2 goes.
+      auctions: how far step 2 goes, at most, one after the other.
     """
     n = len(problem.source)
     if n <= _DENSE:
@@ -99,22 +104,21 @@ def match(
         return Matching(matches, prices, best[:, 0], spread, 0, 1.0, True)
     num_rounds, num_passes = 0, 0.0
     # Where points have many neighbours at nearly the same distance, more of them are needed.
-    count = 64 if problem.source.shape[1] <= _FLAT else 32 if prices is None else 24
+    count = 64 if problem.source.shape[1] <= _FLAT else 24 if prices is None else 20
     if prices is None:
         rows, columns = generator.permutation(n)[: n // _PART], generator.permutation(n)[: n // _PART]
         coarse = match(
             problem.part(rows, columns),
             None,
-            tolerance=max(tolerance, 1e-3),
+            tolerance=_COARSE_TOLERANCE,
             max_iterations=max_iterations,
             generator=generator,
-            auction=_COARSE,
+            auctions=(_COARSE,),
         )
         num_rounds, num_passes = coarse.num_rounds, (coarse.num_passes / _PART + 1.0) / _PART
         prices = _extend(problem, rows, coarse)
     stall = _Stall(problem, prices, count)
-    stall.bid(_LONG_PATHS if problem.source.shape[1] <= _FLAT else auction)
-    matching = stall.improve(stall.give_the_rest(), tolerance, max_iterations)
+    matching = stall.match((_LONG_PATHS,) if problem.source.shape[1] <= _FLAT else auctions, tolerance, max_iterations)
     return matching._replace(
         num_rounds=num_rounds + int(stall.market.num_rounds), num_passes=num_passes + stall.num_passes
     )
@@ -150,7 +154,7 @@ class _Stall:
         self.num_passes += int(tf.size(rows)) / self.size
         offsets = problem.squares32 + prices
         values, targets = candidates(problem.x, rows, problem.y, offsets, self._count, problem.block_size)
-        return Lists(values + tf.gather(prices, targets), targets, values[:, -1])
+        return Lists(values + tf.gather(prices, targets), targets, tf.reduce_min(values, axis=1))
 
     def _renew(self, rows: Tensor) -> None:
         if int(tf.size(rows)):
@@ -163,7 +167,7 @@ class _Stall:
         """Runs the auction until few rows are left without a target."""
         best = tf.math.top_k(self._values(), 2)[0]
         epsilon = max(auction.epsilon * float(tf.reduce_mean(best[:, 0] - best[:, 1])), RESOLUTION)
-        num_left, limit = int(auction.left * self.size), auction.max_rounds
+        num_left, limit = int(auction.left * self.size), int(self.market.num_rounds) + auction.max_rounds
         while True:
             self.market = run_rounds(self.market, self.lists, epsilon, num_left, limit)
             num_unmatched = int(self.market.num_unmatched)
@@ -180,16 +184,31 @@ class _Stall:
             self.market = self.market._replace(bidders=bidders, stale=stale[:0])
 
     def give_the_rest(self) -> np.ndarray:
-        """Returns the matches, the last few rows matched with what is left as well as possible."""
-        matches = self.market.matches.numpy()
-        rows, left = np.flatnonzero(matches < 0), np.flatnonzero(self.market.owners.numpy() < 0)
-        values = 2.0 * self.problem.source[rows] @ self.problem.target[left].T - self.problem.squares[left]
-        matches[rows] = left[linear_sum_assignment(values, maximize=True)[1]]
+        """Returns the matches, the last few rows matched as well as possible with what is left or what they want most.
+
+        Owners of what they want take part, and may get something else.
+        """
+        matches, owners = self.market.matches.numpy(), self.market.owners.numpy()
+        rows, columns = np.flatnonzero(matches < 0), np.flatnonzero(owners < 0)
+        num_wanted = min(_WANTED, _MOST_SHARING // max(len(rows), 1) - 1, self._count)
+        if num_wanted > 0:
+            best = tf.math.top_k(tf.gather(self._values(), rows), num_wanted)[1]
+            wanted = np.unique(tf.gather(tf.gather(self.lists.targets, rows), best, batch_dims=1))
+            wanted = wanted[owners[wanted] >= 0]
+            rows, columns = np.concatenate([owners[wanted], rows]), np.concatenate([wanted, columns])
+        values = self.problem.block(rows, columns) - self.market.prices.numpy()[columns]  # prices only for the speed
+        matches[rows] = columns[linear_sum_assignment(values, maximize=True)[1]]
         return matches
 
-    def improve(self, matches: np.ndarray, tolerance: float, max_iterations: int) -> Matching:
-        """Returns the matches if they are good enough, or the optimum over candidates, of better and better lists."""
-        maxima, converged = self._certify(matches, self._own(matches), tolerance)
+    def match(self, auctions: tuple[_Auction, ...], tolerance: float, max_iterations: int) -> Matching:
+        """Returns what an auction leads to if it is good enough, or else the optimum over better and better lists."""
+        maxima, matches, converged = np.empty(0), np.empty(0, np.int32), False
+        for auction in auctions:
+            self.bid(auction)
+            matches = self.give_the_rest()
+            maxima, converged = self._certify(matches, self._own(matches), tolerance)
+            if converged:
+                break
         for _ in range(0 if converged else max_iterations):
             matches, own, raised = self._best_of_candidates(matches)
             # Where prices only rise, bounds stay what they are: perhaps they are good enough.

@@ -29,7 +29,7 @@ def default_block_size(num_columns: int) -> int:
 def candidates(
     source: Tensor, rows: Tensor, target: Tensor, offsets: Tensor, count: Tensor, block_size: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Returns the `count` highest scores of each row ``[R, K]``, from high to low, and their columns.
+    """Returns the `count` highest scores of each row ``[R, K]``, in any order, and their columns.
 
     Args:
       source: x, ``[N, D]``.
@@ -62,7 +62,7 @@ def _highest(scores: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
     most = tf.minimum(count, tf.shape(subgroups)[1])
     _, subgroup = tf.math.top_k(tf.reduce_max(subgroups, -1), most, sorted=False)
     singles = tf.reshape(tf.gather(subgroups, subgroup, batch_dims=1), [num_rows, -1])
-    values, single = tf.math.top_k(singles, count)
+    values, single = tf.math.top_k(singles, count, sorted=False)
     inside = tf.gather(subgroup, single // _SUBGROUP, batch_dims=1)
     start = tf.gather(group, inside // per_group, batch_dims=1) * _GROUP + inside % per_group * _SUBGROUP
     return values, start + single % _SUBGROUP
