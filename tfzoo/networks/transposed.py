@@ -38,8 +38,7 @@ class Conv2DTranspose(keras.layers.Conv2DTranspose):
         enlarge = _convolutions(self.kernel_size, self.strides[0])
         outputs = enlarge(tf.convert_to_tensor(inputs), tf.convert_to_tensor(self.kernel))
         if self.use_bias:
-            # Not tf.nn.bias_add, whose gradient sums a few channels one number after the other.
-            outputs += tf.convert_to_tensor(self.bias)
+            outputs = _add_to_channels(outputs, tf.convert_to_tensor(self.bias))
         return outputs if self.activation is None else self.activation(outputs)
 
     def _is_sub_pixel(self) -> bool:
@@ -58,6 +57,16 @@ class Conv2DTranspose(keras.layers.Conv2DTranspose):
             and tuple(self.dilation_rate) == (1, 1)
             and self.data_format == "channels_last"
         )
+
+
+def _add_to_channels(maps: Tensor, bias: Tensor) -> Tensor:
+    """Returns maps ``[B, H, W, M]`` plus ``[M]``, a row of pixels at a time.
+
+    A sum over a few channels at a time is slow, and so is the gradient of `tf.nn.bias_add`.
+    """
+    height, width, filters = (maps.shape[axis] or tf.shape(maps)[axis] for axis in (1, 2, 3))
+    rows = tf.reshape(maps, [-1, height, width * filters]) + tf.tile(bias, [width])
+    return tf.reshape(rows, [-1, height, width, filters])
 
 
 @functools.cache
