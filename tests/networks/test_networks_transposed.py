@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tfzoo.networks import transposed
-from tfzoo.networks.transposed import Conv2DTranspose
+from tfzoo.networks.transposed import Conv2DTranspose, Conv3DTranspose
 
 # Kernel, stride, filters, channels, size of the maps, padding, output padding.
 SUB_PIXEL = [
@@ -20,6 +20,9 @@ SUB_PIXEL = [
     ((3, 5), 2, 2, 3, (3, 5), "same", (1, 1)),
     ((4, 5), 2, 2, 3, (3, 5), "same", None),
     ((2, 3), 4, 1, 3, (3, 5), "same", None),
+    (5, 2, 1, 3, (2, 4, 3), "same", 1),  # the Hamiltonian VAE's, for volumes
+    ((3, 4, 5), 2, 3, 2, (3, 2, 4), "same", None),
+    (3, 3, 1, 2, (2, 1, 3), "valid", None),
 ]
 LEFT_TO_KERAS = [
     {"filters": 9, "kernel_size": 4, "strides": 2, "padding": "same"},  # too many
@@ -29,6 +32,7 @@ LEFT_TO_KERAS = [
     {"filters": 1, "kernel_size": 4, "strides": 2, "padding": "same", "output_padding": 1},  # 2 n - 1
     {"filters": 1, "kernel_size": 3, "strides": 1, "padding": "same"},
     {"filters": 1, "kernel_size": 3, "strides": (2, 3), "padding": "same"},
+    {"filters": 5, "kernel_size": (3, 4, 3), "strides": 2, "padding": "same"},  # too many for a volume
 ]
 
 
@@ -37,7 +41,11 @@ pytestmark = pytest.mark.fast
 
 def pair(channels: int, size: tuple, dtype: str = "float64", **options) -> tuple:
     """Returns Keras's layer, ours with the same weights, and maps for both."""
-    layers = [layer(**options, dtype=dtype) for layer in (keras.layers.Conv2DTranspose, Conv2DTranspose)]
+    twins = {
+        2: (keras.layers.Conv2DTranspose, Conv2DTranspose),
+        3: (keras.layers.Conv3DTranspose, Conv3DTranspose),
+    }
+    layers = [layer(**options, dtype=dtype) for layer in twins[len(size)]]
     for layer in layers:
         layer.build((None, *size, channels))
     rng = np.random.default_rng(0)
@@ -81,7 +89,7 @@ def test_values_and_both_orders_of_gradients_are_keras_s(case, compiled, monkeyp
     expected = gradients(theirs, x)
     found = tf.function(gradients, autograph=False)(ours, x) if compiled else gradients(ours, x)
     assert used
-    assert found[0].shape[1:3] == (stride * size[0], stride * size[1])
+    assert found[0].shape[1:-1] == tuple(stride * side for side in size)
     for a, b in zip(found, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
 
@@ -89,13 +97,15 @@ def test_values_and_both_orders_of_gradients_are_keras_s(case, compiled, monkeyp
 @pytest.mark.parametrize("options", LEFT_TO_KERAS, ids=str)
 def test_what_does_not_fit_is_left_to_keras(options, monkeypatch):
     monkeypatch.setattr(transposed, "_sub_pixel", None)
-    theirs, ours, x = pair(3, (5, 6), **options)
+    theirs, ours, x = pair(3, (5, 6, 4) if options["filters"] == 5 else (5, 6), **options)
     np.testing.assert_allclose(ours(x), theirs(x), rtol=1e-12)
 
 
-def test_without_a_bias_of_unknown_size_and_under_xla():
-    theirs, ours, x = pair(3, (5, 6), "float32", filters=2, kernel_size=4, strides=2, padding="same", use_bias=False)
-    any_size = [tf.TensorSpec([None, None, None, 3])]
+@pytest.mark.parametrize("size", [(5, 6), (2, 3, 4)])
+def test_of_unknown_size_and_under_xla_without_a_bias(size):
+    options = {"filters": 2, "kernel_size": 4, "strides": 2, "padding": "same", "use_bias": False}
+    theirs, ours, x = pair(3, size, "float32", **options)
+    any_size = [tf.TensorSpec([None, *[None for _ in size], 3])]
     for xla in (False, True):
         call = tf.function(
             lambda x: ours(x), autograph=False, jit_compile=xla, input_signature=None if xla else any_size

@@ -25,7 +25,7 @@ from typing import Any
 import keras
 
 from tfzoo.networks.inputs import network_input
-from tfzoo.networks.transposed import Conv2DTranspose
+from tfzoo.networks.transposed import Conv2DTranspose, Conv3DTranspose
 from tfzoo.types import EventShape
 
 __all__ = ["dcgan_decoder", "dcgan_encoder", "decoder", "encoder"]
@@ -33,7 +33,7 @@ __all__ = ["dcgan_decoder", "dcgan_encoder", "decoder", "encoder"]
 _KERNEL = 5
 _INITIALIZER = "he_normal"
 _CONVOLUTION = {2: keras.layers.Conv2D, 3: keras.layers.Conv3D}
-_TRANSPOSED = {2: Conv2DTranspose, 3: keras.layers.Conv3DTranspose}
+_TRANSPOSED = {2: Conv2DTranspose, 3: Conv3DTranspose}
 
 
 def _halved(sizes: Sequence[int], times: int) -> list[tuple[int, ...]]:

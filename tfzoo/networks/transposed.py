@@ -1,14 +1,16 @@
 """Transposed convolutions into few channels, such as the last layer of a decoder.
 
-A transposed convolution of stride s is a convolution of stride 1 into s x s x M channels, the s x s pixels of M
-channels that grow out of one (sub-pixel convolution). Where M is small, a CPU does that at twice the speed. The
-gradients are those of Keras's layer, strided convolutions, and the gradients of these are sub-pixel convolutions again.
+A transposed convolution of stride s into M channels is a convolution of stride 1 into s x s x M, the s x s pixels that
+grow out of one (sub-pixel convolution), or in a volume s x s x s. Where M is small, a CPU does that at twice the speed,
+and at four times in three dimensions. The gradients are those of Keras's layer, strided convolutions, and the gradients
+of these are sub-pixel convolutions again.
 
 References:
   Shi et al., "Is the deconvolution layer the same as a convolutional layer?", https://arxiv.org/abs/1609.07009
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -18,21 +20,16 @@ import tensorflow as tf
 
 from tfzoo.types import Tensor
 
-__all__ = ["Conv2DTranspose"]
+__all__ = ["Conv2DTranspose", "Conv3DTranspose"]
 
 _MOST_CHANNELS = 32  # s x s x M; beyond, Keras's way is as fast
 
 
-@keras.saving.register_keras_serializable("tfzoo")
-class Conv2DTranspose(keras.layers.Conv2DTranspose):
-    """`keras.layers.Conv2DTranspose` with the same weights and values, faster on CPUs where it has few filters.
-
-    That is where a layer of strides (s, s) has at most 32 / s^2 filters and enlarges by s exactly, as with padding
-    "same"; all else is left to Keras. The arguments are Keras's.
-    """
+class _ConvTranspose(keras.layers.Layer):
+    """What the layers of two and three dimensions share, in front of Keras's class."""
 
     def call(self, inputs: Tensor) -> Tensor:
-        """Returns maps ``[B, s H, s W, filters]`` of maps ``[B, H, W, C]``."""
+        """Returns maps ``[B, s H, s W, filters]`` of maps ``[B, H, W, C]``, and volumes alike."""
         if not self._is_sub_pixel():
             return super().call(inputs)
         enlarge = _convolutions(self.kernel_size, self.strides[0])
@@ -47,32 +44,57 @@ class Conv2DTranspose(keras.layers.Conv2DTranspose):
             grows = max(self.kernel_size) <= stride and self.output_padding is None
         else:
             padded = self.output_padding
-            padded = (padded, padded) if padded is None or isinstance(padded, int) else padded
+            padded = (padded,) * self.rank if padded is None or isinstance(padded, int) else padded
             grows = all(p in (None, stride - k % 2) for p, k in zip(padded, self.kernel_size, strict=True))
         return (
             grows
-            and self.strides == (stride, stride)
+            and self.strides == (stride,) * self.rank
             and stride > 1
-            and stride**2 * self.filters <= _MOST_CHANNELS
-            and tuple(self.dilation_rate) == (1, 1)
+            and stride**self.rank * self.filters <= _MOST_CHANNELS
+            and tuple(self.dilation_rate) == (1,) * self.rank
             and self.data_format == "channels_last"
         )
 
 
+@keras.saving.register_keras_serializable("tfzoo")
+class Conv2DTranspose(_ConvTranspose, keras.layers.Conv2DTranspose):
+    """`keras.layers.Conv2DTranspose` with the same weights and values, faster on CPUs where it has few filters.
+
+    That is where a layer of strides (s, s) has at most 32 / s^2 filters and enlarges by s exactly, as with padding
+    "same"; all else is left to Keras. The arguments are Keras's.
+    """
+
+
+@keras.saving.register_keras_serializable("tfzoo")
+class Conv3DTranspose(_ConvTranspose, keras.layers.Conv3DTranspose):
+    """`keras.layers.Conv3DTranspose` with the same weights and values, faster on CPUs where it has few filters.
+
+    As `Conv2DTranspose`, with at most 32 / s^3 filters.
+    """
+
+
 def _add_to_channels(maps: Tensor, bias: Tensor) -> Tensor:
-    """Returns maps ``[B, H, W, M]`` plus ``[M]``, a row of pixels at a time.
+    """Returns maps ``[B, H, W, M]`` plus ``[M]``, a row of pixels at a time; volumes alike.
 
     A sum over a few channels at a time is slow, and so is the gradient of `tf.nn.bias_add`.
     """
-    height, width, filters = (maps.shape[axis] or tf.shape(maps)[axis] for axis in (1, 2, 3))
-    rows = tf.reshape(maps, [-1, height, width * filters]) + tf.tile(bias, [width])
-    return tf.reshape(rows, [-1, height, width, filters])
+    *sizes, width, filters = _sizes(maps)
+    rows = tf.reshape(maps, [-1, *sizes, width * filters]) + tf.tile(bias, [width])
+    return tf.reshape(rows, [-1, *sizes, width, filters])
+
+
+def _sizes(maps: Tensor) -> list[int | Tensor]:
+    """Returns all sizes of maps but the first, as numbers where they are known."""
+    return [maps.shape[axis] or tf.shape(maps)[axis] for axis in range(1, maps.shape.rank)]
 
 
 @functools.cache
-def _convolutions(kernel_size: tuple[int, int], stride: int) -> Callable[[Tensor, Tensor], Tensor]:
+def _convolutions(kernel_size: tuple[int, ...], stride: int) -> Callable[[Tensor, Tensor], Tensor]:
     """Returns the transposed convolution of maps ``[B, H, W, C]`` with a kernel ``[*kernel_size, M, C]``."""
-    strided: dict[str, Any] = {"strides": [1, stride, stride, 1], "padding": "SAME"}
+    rank = len(kernel_size)
+    strided: dict[str, Any] = {"strides": [1, *[stride] * rank, 1], "padding": "SAME"}
+    convolve = tf.nn.conv2d if rank == 2 else tf.nn.conv3d
+    correlate_of = tf.raw_ops.Conv2DBackpropFilter if rank == 2 else tf.raw_ops.Conv3DBackpropFilterV2
 
     # Each is a derivative of <large, enlarge(small, kernel)>, which is linear in all three, and the others are its own.
     @tf.custom_gradient
@@ -81,42 +103,52 @@ def _convolutions(kernel_size: tuple[int, int], stride: int) -> Callable[[Tensor
 
     @tf.custom_gradient
     def reduce(large: Tensor, kernel: Tensor) -> Any:
-        return tf.nn.conv2d(large, kernel, **strided), lambda small: (enlarge(small, kernel), correlate(large, small))
+        return convolve(large, kernel, **strided), lambda small: (enlarge(small, kernel), correlate(large, small))
 
     @tf.custom_gradient
     def correlate(large: Tensor, small: Tensor) -> Any:
         shape = [*kernel_size, large.shape[-1], small.shape[-1]]
-        kernel = tf.raw_ops.Conv2DBackpropFilter(input=large, filter_sizes=shape, out_backprop=small, **strided)
+        kernel = correlate_of(input=large, filter_sizes=shape, out_backprop=small, **strided)
         return kernel, lambda kernel: (enlarge(small, kernel), reduce(large, kernel))
 
     return enlarge
 
 
 def _sub_pixel(small: Tensor, kernel: Tensor, stride: int) -> Tensor:
-    rows, columns, filters, channels = kernel.shape
-    index, padding = _rearranged(rows, columns, filters, channels, stride)
+    *kernel_size, filters, channels = kernel.shape
+    index, padding = _rearranged(tuple(kernel_size), filters, channels, stride)
     flat = tf.concat([tf.reshape(kernel, [-1]), tf.zeros([1], kernel.dtype)], 0)
-    pixels = tf.nn.conv2d(small, tf.gather(flat, index), 1, [[0, 0], *padding, [0, 0]])
-    height, width = (small.shape[axis] or tf.shape(small)[axis] for axis in (1, 2))
-    pixels = tf.transpose(tf.reshape(pixels, [-1, height, width, stride, stride * filters]), [0, 1, 3, 2, 4])
-    return tf.reshape(pixels, [-1, stride * height, stride * width, filters])
+    weights = tf.gather(flat, index)
+    *sizes, _ = _sizes(small)
+    rank = len(sizes)
+    if rank == 2:
+        pixels = tf.nn.conv2d(small, weights, 1, padding)
+    else:
+        pixels = tf.nn.conv3d(tf.pad(small, padding), weights, [1] * 5, "VALID")
+    # Between the sizes go the s pixels of each; the last s and the filters are next to each other already.
+    pixels = tf.reshape(pixels, [-1, *sizes, *[stride] * (rank - 1), stride * filters])
+    between = [axis for pair in zip(range(1, rank + 1), range(rank + 1, 2 * rank + 1), strict=True) for axis in pair]
+    return tf.reshape(tf.transpose(pixels, [0, *between]), [-1, *[stride * size for size in sizes], filters])
 
 
 @functools.cache
-def _rearranged(rows: int, columns: int, filters: int, channels: int, stride: int) -> tuple[np.ndarray, list]:
+def _rearranged(kernel_size: tuple[int, ...], filters: int, channels: int, stride: int) -> tuple[np.ndarray, list]:
     """Returns which entries of the flat kernel make that of stride 1 ``[., ., C, s s M]``, and this one's padding.
 
     Entries that are none have the index that follows the kernel's last.
     """
-    (down, above), (right, left) = (_taps(size, stride) for size in (rows, columns))  # [windows, s]
-    down, right = down[:, None, None, :, None, None], right[None, :, None, None, :, None]
-    channel, filter_ = np.arange(channels)[:, None, None, None], np.arange(filters)
-    index = ((down * columns + right) * filters + filter_) * channels + channel
-    inside = (down >= 0) & (down < rows) & (right >= 0) & (right < columns)
-    index = np.where(inside, index, rows * columns * filters * channels)
-    windows = index.shape[:2]
-    index = index.reshape(*windows, channels, -1).astype(np.int32)
-    return index, [[above, windows[0] - 1 - above], [left, windows[1] - 1 - left]]
+    rank, none = len(kernel_size), math.prod(kernel_size) * filters * channels
+    index, inside, padding = np.zeros([1] * (2 * rank + 2), np.int64), np.array(True), []
+    for axis, size in enumerate(kernel_size):
+        taps, before = _taps(size, stride)  # [window, s]
+        padding.append([before, len(taps) - 1 - before])
+        shape = np.ones(2 * rank + 2, int)  # windows, channels, pixels, filters
+        shape[[axis, rank + 1 + axis]] = taps.shape
+        taps = taps.reshape(shape)
+        index, inside = index * size + taps, inside & (taps >= 0) & (taps < size)
+    channel = np.arange(channels).reshape([-1, *[1] * (rank + 1)])
+    index = np.where(inside, (index * filters + np.arange(filters)) * channels + channel, none)
+    return index.reshape(*index.shape[:rank], channels, -1).astype(np.int32), [[0, 0], *padding, [0, 0]]
 
 
 def _taps(size: int, stride: int) -> tuple[np.ndarray, int]:
