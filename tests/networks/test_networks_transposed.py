@@ -23,6 +23,7 @@ SUB_PIXEL = [
     (5, 2, 1, 3, (2, 4, 3), "same", 1),  # the Hamiltonian VAE's, for volumes
     ((3, 4, 5), 2, 3, 2, (3, 2, 4), "same", None),
     (3, 3, 1, 2, (2, 1, 3), "valid", None),
+    (1, 3, 1, 2, (2, 1, 3), "valid", None),
 ]
 LEFT_TO_KERAS = [
     {"filters": 9, "kernel_size": 4, "strides": 2, "padding": "same"},  # too many

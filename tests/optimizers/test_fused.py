@@ -122,6 +122,12 @@ def test_sparse_gradients_and_amsgrad_are_left_to_keras(fused, plain):
             np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.parametrize(("fused", "plain"), PAIRS)
+def test_weights_in_bfloat16(fused, plain):
+    for ours, theirs in zip(run(fused(0.1), "bfloat16"), run(plain(0.1), "bfloat16"), strict=True):
+        np.testing.assert_allclose(ours.astype("float32"), theirs.astype("float32"), atol=0.1)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "mixed_float16"])
 @pytest.mark.parametrize("devices", [1, 2])
 @pytest.mark.parametrize(("fused", "plain"), PAIRS)

@@ -50,6 +50,7 @@ class _ConvTranspose(keras.layers.Layer):
             grows
             and self.strides == (stride,) * self.rank
             and stride > 1
+            and (max(self.kernel_size) <= stride or min(self.kernel_size) >= stride - 1)
             and stride**self.rank * self.filters <= _MOST_CHANNELS
             and tuple(self.dilation_rate) == (1,) * self.rank
             and self.data_format == "channels_last"
@@ -92,7 +93,8 @@ def _sizes(maps: Tensor) -> list[int | Tensor]:
 def _convolutions(kernel_size: tuple[int, ...], stride: int) -> Callable[[Tensor, Tensor], Tensor]:
     """Returns the transposed convolution of maps ``[B, H, W, C]`` with a kernel ``[*kernel_size, M, C]``."""
     rank = len(kernel_size)
-    strided: dict[str, Any] = {"strides": [1, *[stride] * rank, 1], "padding": "SAME"}
+    padding = "VALID" if max(kernel_size) <= stride else "SAME"  # the same, but TensorFlow's "SAME" in volumes is not
+    strided: dict[str, Any] = {"strides": [1, *[stride] * rank, 1], "padding": padding}
     convolve = tf.nn.conv2d if rank == 2 else tf.nn.conv3d
     correlate_of = tf.raw_ops.Conv2DBackpropFilter if rank == 2 else tf.raw_ops.Conv3DBackpropFilterV2
 

@@ -3,7 +3,10 @@
 Keras 3 writes an update as a dozen operations, each of which reads or writes a whole weight or slot; TensorFlow has the
 same update as one kernel, on CPU, on GPU and for XLA. All else is Keras's: arguments, slots and their names in a
 checkpoint, schedules, clipping, weight decay, averages, loss scaling, `tf.distribute`. What a kernel does not do
-(sparse gradients, AMSGrad) is left to Keras.
+(sparse gradients, AMSGrad, Adamax on weights in bfloat16) is left to Keras.
+
+The kernels take 1 - beta in the weights' own type: of beta_2 = 0.999 in float32 it is 5e-5 off, relatively, and so is
+the second moment.
 """
 
 from collections.abc import Sequence
@@ -23,7 +26,7 @@ def _resource(variable: Any) -> tf.Tensor:
 def _arguments(optimizer: Any, gradient: tf.Tensor, variable: Any, learning_rate: Any, slots: Sequence[str]) -> dict:
     """Returns what both kernels take: Keras counts from 0 the updates done, Kingma & Ba (2015) from 1 the one to do."""
     index, dtype = optimizer._get_variable_index(variable), variable.dtype
-    beta_1, beta_2 = tf.constant(optimizer.beta_1, dtype), tf.constant(optimizer.beta_2, dtype)
+    beta_1, beta_2 = (tf.convert_to_tensor(b, dtype) for b in (optimizer.beta_1, optimizer.beta_2))
     step = tf.cast(optimizer.iterations + 1, dtype)
     return {
         "var": _resource(variable),
@@ -34,14 +37,14 @@ def _arguments(optimizer: Any, gradient: tf.Tensor, variable: Any, learning_rate
         "lr": tf.cast(learning_rate, dtype),
         "beta1": beta_1,
         "beta2": beta_2,
-        "epsilon": tf.constant(optimizer.epsilon, dtype),
+        "epsilon": tf.convert_to_tensor(optimizer.epsilon, dtype),
         "grad": tf.cast(gradient, dtype),
     }
 
 
 @keras.saving.register_keras_serializable(package="tfzoo")
 class Adam(keras.optimizers.Adam):
-    """`keras.optimizers.Adam` in less time: the same arguments, the same numbers but for rounding.
+    """`keras.optimizers.Adam` in less time: the same arguments, slots and numbers, but for rounding.
 
     Source: Kingma & Ba, "Adam" (2015), algorithm 1, with the order of operations of its section 2.
 
@@ -61,14 +64,14 @@ class Adam(keras.optimizers.Adam):
 
 @keras.saving.register_keras_serializable(package="tfzoo")
 class Adamax(keras.optimizers.Adamax):
-    """`keras.optimizers.Adamax` in less time: the same arguments, the same numbers but for rounding.
+    """`keras.optimizers.Adamax` in less time: the same arguments, slots and numbers, but for rounding.
 
     Source: Kingma & Ba, "Adam" (2015), algorithm 2.
     """
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Updates one weight, its first moment and its infinity norm."""
-        if isinstance(gradient, tf.IndexedSlices):
+        if isinstance(gradient, tf.IndexedSlices) or tf.as_dtype(variable.dtype) == tf.bfloat16:
             super().update_step(gradient, variable, learning_rate)
             return
         arguments = _arguments(self, gradient, variable, learning_rate, ("_m", "_u"))

@@ -33,16 +33,14 @@ _DENSE = 256  # points that are matched at once
 _PART = 4  # one of so many points is in the coarse problem
 _FLAT = 8  # dimensions with long chains of rows that move up
 _MOST_LEFT = 4096  # rows that are given the rest at once
-_WANTED, _MOST_SHARING = (
-    4,
-    1024,
-)  # targets that each of them wants most; rows that share targets anew, unless more are left
+_WANTED = 4  # targets that each of these wants most
+_MOST_SHARING = 1024  # rows that share targets anew, unless more are left
 _SPREAD = 4  # the softness is the mean difference between the best and the fourth
 _RISEN = 0.1  # of the targets may be cheaper than before, once prices are shifted back
 
 
 class _Auction(NamedTuple):
-    """How far bids go: epsilon in mean differences between a row's best two, the rows left over, rounds at most."""
+    """How far bids go: epsilon in mean differences between a row's best two, the rows left over, rounds in all."""
 
     epsilon: float
     left: float
@@ -167,7 +165,7 @@ class _Stall:
         """Runs the auction until few rows are left without a target."""
         best = tf.math.top_k(self._values(), 2)[0]
         epsilon = max(auction.epsilon * float(tf.reduce_mean(best[:, 0] - best[:, 1])), RESOLUTION)
-        num_left, limit = int(auction.left * self.size), int(self.market.num_rounds) + auction.max_rounds
+        num_left, limit = int(auction.left * self.size), auction.max_rounds
         while True:
             self.market = run_rounds(self.market, self.lists, epsilon, num_left, limit)
             num_unmatched = int(self.market.num_unmatched)

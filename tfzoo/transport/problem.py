@@ -3,8 +3,8 @@
 Squared distances between centred points and between the points themselves differ by that of the means, in every
 coupling of the same masses. Centred, squares do not cancel in float32; scaled, tolerances mean the same in every unit.
 
-Sums over points are NumPy's or TensorFlow's own: a BLAS library's threads wait busily for more work, and take the cores
-from what comes next.
+Sums over many points are NumPy's or TensorFlow's own: a BLAS library's threads wait busily for more work, and take the
+cores from what comes next.
 """
 
 import numpy as np
@@ -94,9 +94,8 @@ class Problem:
 
     def block(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """Returns 2 <x_i, y_j> - |y_j|^2 for some rows and some targets, in float64."""
-        return (
-            2.0 * tf.matmul(self.source[rows], self.target[columns], transpose_b=True).numpy() - self.squares[columns]
-        )
+        products = tf.matmul(self.source[rows], self.target[columns], transpose_b=True).numpy()
+        return 2.0 * products - self.squares[columns]
 
     def cost(self, matches: np.ndarray) -> float:
         """Returns the mean squared distance over the rows that have a target, by their masses, in the points' units."""
@@ -126,7 +125,8 @@ class Problem:
             rows = max(1, 2**21 // len(target))
             offsets = squares + prices
             blocks = range(0, len(source), rows)
-            maxima = np.concatenate([(2.0 * source[i : i + rows] @ target.T - offsets).max(axis=1) for i in blocks])
+            products = (tf.matmul(source[i : i + rows], target, transpose_b=True).numpy() for i in blocks)
+            maxima = np.concatenate([(2.0 * product - offsets).max(axis=1) for product in products])
         else:
             maxima = maxima.astype(np.float64) + self._rounding(prices)
         value = _mean(self.source_masses, np.sum(source**2, axis=1) - maxima)
