@@ -245,3 +245,17 @@ def test_within_reach_is_where_squares_of_squares_are_finite():
     reach = np.float32(np.finfo(np.float32).max ** 0.25)
     vectors = np.array([[0.0, -1e9], [reach * 1.001, 0.0], [np.nan, 0.0], [0.0, -np.inf]], np.float32)
     np.testing.assert_array_equal(phase_space.within_reach(tf.constant(vectors)), [True, False, False, False])
+    both = phase_space.within_reach(tf.constant(vectors), tf.zeros_like(vectors[:, :1]))
+    np.testing.assert_array_equal(both, [True, False, False, False])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_is_held_within_reach_is_not_within_reach_afterwards_and_has_no_gradient(dtype):
+    reach = np.finfo(dtype).max ** 0.25
+    vector = tf.constant(np.array([1.0, -2.0 * reach, np.inf, -0.5 * reach], dtype))
+    with tf.GradientTape() as tape:
+        tape.watch(vector)
+        held = phase_space.held_within_reach(vector)
+    np.testing.assert_allclose(held, np.array([1.0, -reach, reach, -0.5 * reach], dtype), rtol=1e-6)
+    np.testing.assert_array_equal(phase_space.within_reach(held[:, tf.newaxis]), [True, False, False, True])
+    np.testing.assert_array_equal(tape.gradient(held, vector), [1.0, 0.0, 0.0, 1.0])

@@ -177,12 +177,10 @@ def _with_gradient(state: State, log_prob_fn: LogProbFn, second_order: bool) -> 
 def _drift_and_kick(
     position: Tensor, momentum: Tensor, t: Tensor, log_prob_fn: LogProbFn, second_order: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Returns position, momentum, gradient and log density after a drift and half a kick; -inf where it left."""
-    end = position + t * momentum
-    sound = phase_space.within_reach(end)
-    end = tf.where(sound[..., tf.newaxis], end, position)
+    """Returns position, momentum, gradient and log density after a drift and half a kick."""
+    end = phase_space.held_within_reach(position + t * momentum)
     value, gradient = value_and_gradient(log_prob_fn, end, second_order=second_order)
-    return end, momentum + 0.5 * t * gradient, gradient, _where_finite(sound & tf.math.is_finite(value), value)
+    return end, momentum + 0.5 * t * gradient, gradient, value
 
 
 def _log_det(alpha: Tensor, position: Tensor) -> Tensor:
@@ -192,9 +190,7 @@ def _log_det(alpha: Tensor, position: Tensor) -> Tensor:
 def _keep_finite(
     old: State, position: Tensor, momentum: Tensor, log_det: Tensor, gradient: Tensor, log_prob: Tensor
 ) -> State:
-    state = phase_space.keep_finite(
-        phase_space.State(*old[:4]), position, momentum, log_det, tf.math.is_finite(log_prob)
-    )
+    state = phase_space.keep_finite(phase_space.State(*old[:4]), position, momentum, log_det, log_prob)
     gradient = tf.where(state.is_finite[..., tf.newaxis], gradient, old.gradient)
     return State(*state, gradient, _where_finite(state.is_finite, log_prob))
 

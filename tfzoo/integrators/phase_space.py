@@ -55,20 +55,42 @@ def init(position: TensorLike, momentum: TensorLike) -> State:
     return State(position, momentum, tf.zeros_like(position[..., 0]), sound)
 
 
-def within_reach(vector: Tensor) -> Tensor:
-    """Returns whether all numbers of ``[..., D]`` are small enough to compute with, ``[...]``; False for NaN."""
-    return _all_small(tf.abs(vector))
+def within_reach(*vectors: Tensor) -> Tensor:
+    """Returns whether vectors ``[..., D]`` are all small enough to compute with, ``[...]``; False for NaN."""
+    # Of all at once, since this is done at every step.
+    numbers = vectors[0] if len(vectors) == 1 else tf.concat(vectors, axis=-1)
+    return tf.reduce_all(tf.abs(numbers) < _reach(numbers.dtype), axis=-1)
 
 
-def _all_small(magnitude: Tensor) -> Tensor:
+def held_within_reach(vector: Tensor) -> Tensor:
+    """Returns ``[..., D]``, its numbers brought to the edge of reach where they are beyond; there it has no gradient.
+
+    What was beyond is not `within_reach` afterwards, either.
+    """
+    reach = _reach(vector.dtype)
+    return tf.clip_by_value(vector, -reach, reach)
+
+
+def _reach(dtype: tf.DType) -> float:
     # The fourth root: a square of a square does not overflow. 4e9 in float32.
-    return tf.reduce_all(magnitude < magnitude.dtype.max**0.25, axis=-1)
+    return float(dtype.max**0.25)
 
 
-def keep_finite(old: State, position: Tensor, momentum: Tensor, log_det: Tensor, sound: Tensor) -> State:
-    """Returns the state after a step where it is `sound` ``[...]`` and finite, and the old one elsewhere."""
-    # Both at once, since this is done at every step; a NaN of either stays one.
-    going = old.is_finite & sound & _all_small(tf.maximum(tf.abs(position), tf.abs(momentum)))
+def keep_finite(
+    old: State, position: Tensor, momentum: Tensor, log_det: Tensor, value: Tensor, middle: Tensor | None = None
+) -> State:
+    """Returns the state after a step where all of it is sound, and the old one elsewhere.
+
+    Args:
+      old: the state before the step.
+      position: at the end, ``[..., D]``.
+      momentum: at the end.
+      log_det: of the step.
+      value: the log density that the step has asked for, ``[...]``.
+      middle: where it was asked for; None for at the end.
+    """
+    vectors = (position, momentum) if middle is None else (middle, position, momentum)
+    going = old.is_finite & tf.math.is_finite(value) & within_reach(*vectors)
     return State(
         tf.where(going[..., tf.newaxis], position, old.position),
         tf.where(going[..., tf.newaxis], momentum, old.momentum),

@@ -30,7 +30,7 @@ import tensorflow as tf
 
 from tfzoo import random
 from tfzoo.integrators.arguments import as_non_negative, as_step_sizes, check_num_steps, step_size_at
-from tfzoo.integrators.phase_space import State, init, keep_finite, within_reach
+from tfzoo.integrators.phase_space import State, held_within_reach, init, keep_finite
 from tfzoo.math import repeat, value_and_gradient
 from tfzoo.types import LogProbFn, Seed, Tensor, TensorLike
 
@@ -78,10 +78,10 @@ def inverse_step(
     """Returns the state before a step without noise; arguments as `step`."""
     f = _factors(as_step_sizes(step_size, state.position), damping, None, state.position)
     kicked = state.momentum / f.decay
-    middle = state.position - f.half_step * kicked
-    gradient, middle, sound = _gradient(state, log_prob_fn, middle, second_order)
+    middle = held_within_reach(state.position - f.half_step * kicked)
+    value, gradient = value_and_gradient(log_prob_fn, middle, second_order=second_order)
     damped = kicked - f.step * gradient
-    return keep_finite(state, middle - f.half_step * damped, damped / f.decay, -f.log_det, sound)
+    return keep_finite(state, middle - f.half_step * damped, damped / f.decay, -f.log_det, value, middle)
 
 
 def integrate(
@@ -151,23 +151,12 @@ def _factors(t: Tensor, damping: TensorLike, temperature: TensorLike | None, pos
 
 def _step(state: State, log_prob_fn: LogProbFn, f: _Factors, seed: Seed, second_order: bool) -> State:
     damped = f.decay * state.momentum
-    middle = state.position + f.half_step * damped
-    gradient, middle, sound = _gradient(state, log_prob_fn, middle, second_order)
+    middle = held_within_reach(state.position + f.half_step * damped)
+    value, gradient = value_and_gradient(log_prob_fn, middle, second_order=second_order)
     kicked = damped + f.step * gradient
     if f.heat is not None:
         if seed is None:
             raise ValueError("seed must be given where there is noise. Received: None")
         noise = random.normal(tf.shape(middle), random.as_seed(seed), middle.dtype)
         kicked += f.heat * tf.ensure_shape(noise, middle.shape)
-    return keep_finite(state, middle + f.half_step * kicked, f.decay * kicked, f.log_det, sound)
-
-
-def _gradient(
-    state: State, log_prob_fn: LogProbFn, middle: Tensor, second_order: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns the gradient in the middle of a step, the middle, and which chains are sound there, ``[...]``."""
-    sound = within_reach(middle)
-    # A chain that would diverge is asked for its gradient where it stands.
-    middle = tf.where(sound[..., tf.newaxis], middle, state.position)
-    value, gradient = value_and_gradient(log_prob_fn, middle, second_order=second_order)
-    return gradient, middle, sound & tf.math.is_finite(value)
+    return keep_finite(state, middle + f.half_step * kicked, f.decay * kicked, f.log_det, value, middle)
