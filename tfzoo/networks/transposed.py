@@ -118,7 +118,7 @@ def _convolutions(kernel_size: tuple[int, ...], stride: int) -> Callable[[Tensor
 
 def _sub_pixel(small: Tensor, kernel: Tensor, stride: int) -> Tensor:
     *kernel_size, filters, channels = kernel.shape
-    index, padding = _rearranged(tuple(kernel_size), filters, channels, stride)
+    index, padding, shifts = _rearranged(tuple(kernel_size), filters, channels, stride)
     flat = tf.concat([tf.reshape(kernel, [-1]), tf.zeros([1], kernel.dtype)], 0)
     weights = tf.gather(flat, index)
     *sizes, _ = _sizes(small)
@@ -127,35 +127,52 @@ def _sub_pixel(small: Tensor, kernel: Tensor, stride: int) -> Tensor:
         pixels = tf.nn.conv2d(small, weights, 1, padding)
     else:
         pixels = tf.nn.conv3d(tf.pad(small, padding), weights, [1] * 5, "VALID")
+    blocks = [size + 1 if shift else size for size, shift in zip(sizes, shifts, strict=True)]
     # Between the sizes go the s pixels of each; the last s and the filters are next to each other already.
-    pixels = tf.reshape(pixels, [-1, *sizes, *[stride] * (rank - 1), stride * filters])
+    pixels = tf.reshape(pixels, [-1, *blocks, *[stride] * (rank - 1), stride * filters])
     between = [axis for pair in zip(range(1, rank + 1), range(rank + 1, 2 * rank + 1), strict=True) for axis in pair]
-    return tf.reshape(tf.transpose(pixels, [0, *between]), [-1, *[stride * size for size in sizes], filters])
+    pixels = tf.reshape(tf.transpose(pixels, [0, *between]), [-1, *[stride * size for size in blocks], filters])
+    if not any(shifts):
+        return pixels
+    ends = (slice(shift, shift + stride * size) for size, shift in zip(sizes, shifts, strict=True))
+    return pixels[(slice(None), *ends)]
 
 
 @functools.cache
-def _rearranged(kernel_size: tuple[int, ...], filters: int, channels: int, stride: int) -> tuple[np.ndarray, list]:
-    """Returns which entries of the flat kernel make that of stride 1 ``[., ., C, s s M]``, and this one's padding.
+def _rearranged(
+    kernel_size: tuple[int, ...], filters: int, channels: int, stride: int
+) -> tuple[np.ndarray, list, list[int]]:
+    """Returns which entries of the flat kernel make that of stride 1 ``[., ., C, s s M]``, its padding, and the shifts.
 
     Entries that are none have the index that follows the kernel's last.
     """
     rank, none = len(kernel_size), math.prod(kernel_size) * filters * channels
-    index, inside, padding = np.zeros([1] * (2 * rank + 2), np.int64), np.array(True), []
+    index, inside, padding, shifts = np.zeros([1] * (2 * rank + 2), np.int64), np.array(True), [], []
     for axis, size in enumerate(kernel_size):
-        taps, before = _taps(size, stride)  # [window, s]
-        padding.append([before, len(taps) - 1 - before])
+        taps, pads, shift = _taps(size, stride)  # [window, s]
+        padding.append(pads)
+        shifts.append(shift)
         shape = np.ones(2 * rank + 2, int)  # windows, channels, pixels, filters
         shape[[axis, rank + 1 + axis]] = taps.shape
         taps = taps.reshape(shape)
         index, inside = index * size + taps, inside & (taps >= 0) & (taps < size)
     channel = np.arange(channels).reshape([-1, *[1] * (rank + 1)])
     index = np.where(inside, (index * filters + np.arange(filters)) * channels + channel, none)
-    return index.reshape(*index.shape[:rank], channels, -1).astype(np.int32), [[0, 0], *padding, [0, 0]]
+    return index.reshape(*index.shape[:rank], channels, -1).astype(np.int32), [[0, 0], *padding, [0, 0]], shifts
 
 
-def _taps(size: int, stride: int) -> tuple[np.ndarray, int]:
-    """Returns which of `size` taps a place of the window brings to a pixel, ``[window, stride]``, and the padding."""
+def _taps(size: int, stride: int) -> tuple[np.ndarray, list[int], int]:
+    """Returns which of `size` taps a place of the window brings to a pixel, ``[window, stride]``, padding, and shift.
+
+    Blocks of s pixels that begin `shift` pixels before the first, one block more, may need a smaller window: of a
+    kernel of 4 and stride 2 one of 2 places, with all taps in use, instead of 3.
+    """
     before = max(size - stride, 0) // 2  # what "same" crops of the front
-    last = (size - 1 - before) // stride
-    first = -((before + stride - 1) // stride)
-    return stride * np.arange(last, first - 1, -1)[:, None] + np.arange(stride) + before, last
+
+    def window(shift: int) -> tuple[int, int]:
+        return -((before - shift + stride - 1) // stride), (size - 1 - before + shift) // stride
+
+    shift = min((0, before % stride), key=lambda shift: window(shift)[1] - window(shift)[0])
+    first, last = window(shift)
+    taps = stride * np.arange(last, first - 1, -1)[:, None] + np.arange(stride) + before - shift
+    return taps, [last, -first + (shift > 0)], shift
