@@ -118,7 +118,8 @@ def _convolutions(kernel_size: tuple[int, ...], stride: int) -> Callable[[Tensor
 
 def _sub_pixel(small: Tensor, kernel: Tensor, stride: int) -> Tensor:
     *kernel_size, filters, channels = kernel.shape
-    index, padding, shifts = _rearranged(tuple(kernel_size), filters, channels, stride)
+    # In bfloat16 what is moved around costs more than what is computed.
+    index, padding, shifts = _rearranged(tuple(kernel_size), filters, channels, stride, small.dtype != tf.bfloat16)
     flat = tf.concat([tf.reshape(kernel, [-1]), tf.zeros([1], kernel.dtype)], 0)
     weights = tf.gather(flat, index)
     *sizes, _ = _sizes(small)
@@ -140,7 +141,7 @@ def _sub_pixel(small: Tensor, kernel: Tensor, stride: int) -> Tensor:
 
 @functools.cache
 def _rearranged(
-    kernel_size: tuple[int, ...], filters: int, channels: int, stride: int
+    kernel_size: tuple[int, ...], filters: int, channels: int, stride: int, may_shift: bool
 ) -> tuple[np.ndarray, list, list[int]]:
     """Returns which entries of the flat kernel make that of stride 1 ``[., ., C, s s M]``, its padding, and the shifts.
 
@@ -149,7 +150,7 @@ def _rearranged(
     rank, none = len(kernel_size), math.prod(kernel_size) * filters * channels
     index, inside, padding, shifts = np.zeros([1] * (2 * rank + 2), np.int64), np.array(True), [], []
     for axis, size in enumerate(kernel_size):
-        taps, pads, shift = _taps(size, stride)  # [window, s]
+        taps, pads, shift = _taps(size, stride, may_shift)  # [window, s]
         padding.append(pads)
         shifts.append(shift)
         shape = np.ones(2 * rank + 2, int)  # windows, channels, pixels, filters
@@ -161,7 +162,7 @@ def _rearranged(
     return index.reshape(*index.shape[:rank], channels, -1).astype(np.int32), [[0, 0], *padding, [0, 0]], shifts
 
 
-def _taps(size: int, stride: int) -> tuple[np.ndarray, list[int], int]:
+def _taps(size: int, stride: int, may_shift: bool) -> tuple[np.ndarray, list[int], int]:
     """Returns which of `size` taps a place of the window brings to a pixel, ``[window, stride]``, padding, and shift.
 
     Blocks of s pixels that begin `shift` pixels before the first, one block more, may need a smaller window: of a
@@ -172,7 +173,7 @@ def _taps(size: int, stride: int) -> tuple[np.ndarray, list[int], int]:
     def window(shift: int) -> tuple[int, int]:
         return -((before - shift + stride - 1) // stride), (size - 1 - before + shift) // stride
 
-    shift = min((0, before % stride), key=lambda shift: window(shift)[1] - window(shift)[0])
+    shift = min((0, before % stride if may_shift else 0), key=lambda shift: window(shift)[1] - window(shift)[0])
     first, last = window(shift)
     taps = stride * np.arange(last, first - 1, -1)[:, None] + np.arange(stride) + before - shift
     return taps, [last, -first + (shift > 0)], shift
