@@ -20,7 +20,7 @@ import numpy as np
 
 __all__ = ["main"]
 
-# Adam stops where 5 % of the points are left out, its default, or 2.5 %: where the gradient's L1 norm is the paper's 0.05.
+# Adam stops with 5 % of the points left out, its default, or 2.5 %: there the gradient's L1 norm is the paper's 0.05.
 ADAM = {"tfzoo adam": None, "tfzoo adam 2.5 %": 0.025}
 SOLVERS = ("tfzoo", "tfzoo warm", *ADAM, "scipy", "lapjv", "lap", "pot", "ott")
 SIZES = {"tfzoo": 60_000, "tfzoo warm": 60_000, "scipy": 5_000, "lapjv": 20_000, "lap": 10_000}
