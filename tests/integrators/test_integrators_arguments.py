@@ -259,3 +259,47 @@ def test_what_is_held_within_reach_is_not_within_reach_afterwards_and_has_no_gra
     np.testing.assert_allclose(held, np.array([1.0, -reach, reach, -0.5 * reach], dtype), rtol=1e-6)
     np.testing.assert_array_equal(phase_space.within_reach(held[:, tf.newaxis]), [True, False, False, True])
     np.testing.assert_array_equal(tape.gradient(held, vector), [1.0, 0.0, 0.0, 1.0])
+
+
+def test_a_chain_that_a_large_step_throws_out_leaves_the_gradients_of_shared_weights_finite():
+    weights, t = tf.Variable([0.5, 0.3]), tf.Variable(4.0)
+    start = leapfrog.init([[0.1, 0.2], [0.3, 0.1]], [[0.1, 0.2], [3e9, -3e9]])
+
+    def log_prob_fn(z):  # overflows where z is negative and large
+        return -0.5 * tf.reduce_sum(z * weights + tf.exp(-z * weights) * (z - 1.0) ** 2, axis=-1)
+
+    with tf.GradientTape() as tape:
+        state = leapfrog.integrate(start, log_prob_fn, step_size=t, num_steps=1)
+        loss = tf.reduce_sum(tf.where(state.is_finite, tf.reduce_sum(state.position**2, -1), 0.0))
+    np.testing.assert_array_equal(state.is_finite, [True, False])
+    assert all(np.all(np.isfinite(gradient)) for gradient in tape.gradient(loss, [weights, t]))
+
+
+@pytest.mark.parametrize("integrator", [quasi_symplectic, leapfrog])
+def test_the_log_density_is_never_asked_for_at_nan(integrator):
+    def log_prob_fn(z):
+        with tf.control_dependencies([tf.debugging.assert_all_finite(z, "asked for at NaN")]):
+            return -0.5 * tf.reduce_sum(z**2, axis=-1)
+
+    @tf.function
+    def after_a_step(step_size):
+        return integrator.step(integrator.init([[1.0, 2.0]], [[1.0, 1.0]]), log_prob_fn, step_size=step_size)
+
+    state = after_a_step(tf.constant(np.nan))
+    assert not state.is_finite[0]
+    np.testing.assert_array_equal(state.position, [[1.0, 2.0]])
+
+
+def test_a_damping_that_is_no_number_stops_all_chains():
+    start = quasi_symplectic.init([[1.0, 2.0]], [[3.0, 4.0]])
+
+    @tf.function
+    def after_a_step(damping):
+        return quasi_symplectic.step(
+            start, lambda z: -0.5 * tf.reduce_sum(z**2, axis=-1), step_size=0.1, damping=damping
+        )
+
+    state = after_a_step(tf.constant(np.nan))
+    assert not state.is_finite[0]
+    for found, expected in zip(state[:3], start[:3], strict=True):
+        np.testing.assert_array_equal(found, expected)

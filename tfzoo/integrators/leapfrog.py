@@ -177,10 +177,12 @@ def _with_gradient(state: State, log_prob_fn: LogProbFn, second_order: bool) -> 
 def _drift_and_kick(
     position: Tensor, momentum: Tensor, t: Tensor, log_prob_fn: LogProbFn, second_order: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Returns position, momentum, gradient and log density after a drift and half a kick."""
-    end = phase_space.held_within_reach(position + t * momentum)
+    """Returns position, momentum, gradient and log density after a drift and half a kick; -inf where it left."""
+    end = position + t * momentum
+    sound = phase_space.within_reach(end)
+    end = tf.where(sound[..., tf.newaxis], end, position)
     value, gradient = value_and_gradient(log_prob_fn, end, second_order=second_order)
-    return end, momentum + 0.5 * t * gradient, gradient, value
+    return end, momentum + 0.5 * t * gradient, gradient, _where_finite(sound, value)
 
 
 def _log_det(alpha: Tensor, position: Tensor) -> Tensor:

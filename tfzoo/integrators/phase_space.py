@@ -3,8 +3,9 @@
 A chain diverges where a step would take it to a position or a momentum that is not finite, or so far away that the
 squares of the numbers on the way to its log density overflow, or where it is asked for a log density that is not
 finite. It is stopped at its last sound state and marked; the log density is never asked for at a place beyond reach.
-So a diverged chain has finite numbers. Where it left by too large a step, its gradients are finite too, which a batch
-of chains that share weights needs: a mask cannot take a NaN out of a sum of gradients.
+So a diverged chain has finite numbers. Where it left by too large a step, its gradients are finite too, if those of the
+log density are within reach, which a batch of chains that share weights needs: a mask cannot take a NaN out of a sum of
+gradients.
 """
 
 from typing import NamedTuple
@@ -14,7 +15,7 @@ import tensorflow as tf
 from tfzoo.integrators.arguments import as_tensor
 from tfzoo.types import Tensor, TensorLike
 
-__all__ = ["State", "init", "keep_finite", "within_reach"]
+__all__ = ["State", "held_within_reach", "init", "keep_finite", "within_reach"]
 
 
 class State(NamedTuple):

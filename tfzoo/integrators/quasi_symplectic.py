@@ -146,11 +146,17 @@ def _factors(t: Tensor, damping: TensorLike, temperature: TensorLike | None, pos
         positive = variance > 0
         heat = tf.where(positive, tf.sqrt(tf.where(positive, variance, tf.ones_like(variance))), 0.0)
     log_det = -nu * tf.reduce_sum(t * tf.ones([tf.shape(position)[-1]], position.dtype))
-    return _Factors(t, 0.5 * t, tf.exp(-0.5 * nu * t), log_det, heat)
+    half_step, decay = 0.5 * t, tf.exp(-0.5 * nu * t)
+    # Of a step size that is not a number the kick is none either, and all chains stop; until then they stand.
+    known = tf.math.is_finite(half_step) & tf.math.is_finite(decay)
+    instead = (t, float("nan")), (half_step, 0.0), (decay, 1.0)
+    step, half_step, decay = (tf.where(known, factor, tf.constant(other, t.dtype)) for factor, other in instead)
+    return _Factors(step, half_step, decay, log_det, heat)
 
 
 def _step(state: State, log_prob_fn: LogProbFn, f: _Factors, seed: Seed, second_order: bool) -> State:
     damped = f.decay * state.momentum
+    # Up to steps of 2 that is no further than where chains may stand.
     middle = held_within_reach(state.position + f.half_step * damped)
     value, gradient = value_and_gradient(log_prob_fn, middle, second_order=second_order)
     kicked = damped + f.step * gradient
