@@ -22,8 +22,13 @@ __all__ = ["main"]
 
 # Adam stops with 5 % of the points left out, its default, or 2.5 %: there the gradient's L1 norm is the paper's 0.05.
 ADAM = {"tfzoo adam": None, "tfzoo adam 2.5 %": 0.025}
-SOLVERS = ("tfzoo", "tfzoo warm", *ADAM, "scipy", "lapjv", "lap", "pot", "ott")
-SIZES = {"tfzoo": 60_000, "tfzoo warm": 60_000, "scipy": 5_000, "lapjv": 20_000, "lap": 10_000}
+# From an earlier solution's potentials, alone or with its candidates.
+WARM = {
+    "tfzoo warm": {"initial_potentials": "potentials", "initial_candidates": "candidates"},
+    "tfzoo warm, potentials": {"initial_potentials": "potentials"},
+}
+SOLVERS = ("tfzoo", *WARM, *ADAM, "scipy", "lapjv", "lap", "pot", "ott")
+SIZES = {"tfzoo": 60_000, **dict.fromkeys(WARM, 60_000), "scipy": 5_000, "lapjv": 20_000, "lap": 10_000}
 SIZES |= dict.fromkeys(ADAM, 2_000)
 LIMIT = 240.0  # seconds a solver may take
 QUICK = 10.0  # seconds below which a solver is run three times
@@ -46,15 +51,16 @@ def squared_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return matrix
 
 
-def run_solver(name: str, x: np.ndarray, y: np.ndarray, start: np.ndarray | None = None) -> tuple[np.ndarray, dict]:
+def run_solver(name: str, x: np.ndarray, y: np.ndarray, start: dict | None = None) -> tuple[np.ndarray, dict]:
     """Returns the assignment, and what else the solver says."""
     if name.startswith("tfzoo"):
         from tfzoo.transport import semidiscrete
 
         method = "adam" if name in ADAM else "auction"
-        solution = semidiscrete.solve(x, y, method=method, tolerance=ADAM.get(name), initial_potentials=start)
+        solution = semidiscrete.solve(x, y, method=method, tolerance=ADAM.get(name), **(start or {}))
         said = {"gap": float(solution.gap / solution.cost), "unmatched": float(solution.unmatched_fraction)}
-        return solution.assignment.numpy(), {**said, "potentials": solution.potentials.numpy()}
+        kept = {key: getattr(solution, which).numpy() for key, which in WARM.get(name, {}).items()}
+        return solution.assignment.numpy(), {**said, "start": kept}
     if name == "scipy":
         from scipy.optimize import linear_sum_assignment
 
@@ -86,8 +92,8 @@ def measure(name: str, n: int, dimension: int) -> dict:
     few = max(300, n // 10)
     run_solver(name, x[:few], y[:few])
     start = None
-    if name == "tfzoo warm":
-        start = run_solver(name, x, y)[1]["potentials"]
+    if name in WARM:
+        start = run_solver(name, x, y)[1]["start"]
         x = x + 0.1 * np.random.default_rng(1).normal(size=x.shape).astype(np.float32)
     pathlib.Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
     before = _status("VmRSS")
@@ -102,7 +108,7 @@ def measure(name: str, n: int, dimension: int) -> dict:
             run_solver(name, x, y, start)
             times.append(time.perf_counter() - begin)
         seconds = statistics.median(times)
-    said.pop("potentials", None)
+    said.pop("start", None)
     kept = assignment >= 0
     cost = float(np.mean(np.sum((x[kept].astype(np.float64) - y[assignment[kept]]) ** 2, axis=1)))
     matched = len(np.unique(assignment[kept])) / n
@@ -137,7 +143,7 @@ def main() -> None:
         rows = [row for name in args.solvers if n <= SIZES.get(name, 5_000) and (row := _ask(name, n, args))]
         exact = [row["cost"] for row in rows if row["solver"] in ("scipy", "lapjv", "lap", "pot")]
         for row in rows:
-            same = exact and row["solver"] != "tfzoo warm"  # which has moved points
+            same = exact and row["solver"] not in WARM  # which has moved points
             row["above_exact"] = row["cost"] / min(exact) - 1.0 if same else None
             print(json.dumps(row), flush=True)
         results += rows

@@ -30,6 +30,17 @@ def test_codes_move_towards_their_matches(alpha):
     np.testing.assert_allclose(positions(model), alpha * samples[columns] + (1 - alpha) * before, rtol=1e-6)
 
 
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
+def test_moved_codes_keep_their_matches_and_the_next_matching_knows(alpha):
+    options = {"event_shape": (3,), "latent_dim": 12, "decoder": keras.layers.Dense(3), "num_examples": 400, "seed": 1}
+    model = compiled(tfzoo.create_model("short_run_ot", alpha=alpha, **options))
+    first = model.correct()
+    second = model.correct()
+    assert int(second.num_iterations) < 0.1 * int(first.num_iterations)
+    assert second.converged
+    np.testing.assert_allclose(second.cost, (1 - alpha) ** 2 * first.cost, rtol=1e-3, atol=1e-9)
+
+
 def test_without_a_correction_it_is_alternating_back_propagation():
     histories = []
     for name in ("abp", "short_run_ot"):

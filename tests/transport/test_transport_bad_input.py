@@ -13,6 +13,7 @@ HOLED = SOURCE.copy()
 HOLED[3, 1] = np.nan
 ENDLESS = TARGET.copy()
 ENDLESS[0, 0] = np.inf
+START = {"initial_potentials": np.zeros(6)}
 
 CASES = {
     "nan": ((HOLED, TARGET), {}, "source must be finite"),
@@ -35,6 +36,20 @@ CASES = {
     "seeds": ((SOURCE, TARGET), {"seed": [[1, 2], [3, 4]]}, "seed must be"),
     "potentials' shape": ((SOURCE, TARGET), {"initial_potentials": np.zeros(5)}, "initial_potentials must have"),
     "potentials nan": ((SOURCE, TARGET), {"initial_potentials": np.full(6, np.nan)}, "initial_potentials must be"),
+    "candidates' shape": (
+        (SOURCE, TARGET),
+        {**START, "initial_candidates": np.zeros([5, 2], int)},
+        r"integers \[6, K\]",
+    ),
+    "candidates' dtype": ((SOURCE, TARGET), {**START, "initial_candidates": np.zeros([6, 2])}, r"integers \[6, K\]"),
+    "no candidate": ((SOURCE, TARGET), {**START, "initial_candidates": np.full([6, 2], 6)}, r"in \[0, 6\)"),
+    "candidate -1": ((SOURCE, TARGET), {**START, "initial_candidates": np.full([6, 2], -1)}, r"in \[0, 6\)"),
+    "candidates alone": ((SOURCE, TARGET), {"initial_candidates": np.zeros([6, 2], int)}, "need initial_potentials"),
+    "adam's candidates": (
+        (SOURCE, TARGET),
+        {**START, "initial_candidates": np.zeros([6, 2], int), "method": "adam"},
+        'method="auction"',
+    ),
     "masses by auction": ((SOURCE, TARGET), {"masses": np.full(6, 1 / 6)}, 'method="adam"'),
     "masses' sum": ((SOURCE, TARGET), {"masses": np.full(6, 0.2), "method": "adam"}, "sum to 1"),
     "negative": ((SOURCE, TARGET), {"masses": [-0.5, 0.5, 0.5, 0.5, 0, 0], "method": "adam"}, "not be negative"),

@@ -24,6 +24,23 @@ def test_candidates_are_the_highest(num_targets, count):
     assert all(len(set(row)) == count for row in columns.numpy())
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("num_rows", "num_targets"), [(1, 1), (9, 50), (1030, 4100)])
+def test_row_maxima(num_rows, num_targets, dtype):
+    source, target = points(num_rows, 3).astype(dtype), points(num_targets, 3, seed=1).astype(dtype)
+    offsets = points(num_targets, seed=2).astype(dtype)
+    maxima = scan.row_maxima(*map(tf.constant, (source, target, offsets)))
+    assert maxima.dtype == dtype
+    np.testing.assert_allclose(maxima, (2.0 * source @ target.T - offsets).max(axis=1), atol=100 * np.finfo(dtype).eps)
+
+
+def test_scores_of_chosen_columns():
+    source, target, offsets = points(9, 3), points(50, 3, seed=1), points(50, seed=2)
+    columns = np.random.default_rng(3).integers(0, 50, (9, 4)).astype(np.int32)
+    scores = np.take_along_axis(2.0 * source @ target.T - offsets, columns, axis=1)
+    np.testing.assert_allclose(scan.scores_at(source, target, offsets, columns, 4), scores, atol=1e-5)
+
+
 @pytest.mark.parametrize("softness", [1e-6, 0.5])
 def test_soft_maxima(softness):
     source, target, offsets = points(9, 3), points(50, 3, seed=1), points(50, seed=2)

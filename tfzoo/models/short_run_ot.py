@@ -98,7 +98,7 @@ class ShortRunOT(MCMCModel):
             autocast=False,
             aggregation="only_first_replica",
         )
-        self._potentials: Tensor | None = None  # of the last matching, where the next one starts
+        self._start: dict[str, Tensor] = {}  # where the next matching starts
         self.build()
 
     # === Training ===
@@ -137,9 +137,15 @@ class ShortRunOT(MCMCModel):
             if self.target == "fresh":
                 seed = random.fold_in(seed, self.optimizer.iterations)
         samples = tf.cast(self.prior().sample(self.chains.num_examples, seed=random.as_seed(seed)), codes.dtype)
-        start = self._potentials if self.target == "fixed" else None
-        solution = semidiscrete.solve(codes, samples, initial_potentials=start)
-        self._potentials = solution.potentials
+        solution = semidiscrete.solve(codes, samples, **self._start)
+        if self.target == "fixed":
+            # Points on the way to their targets match these best, by potentials on the way to -|y|^2 / 2 (McCann, "A
+            # convexity principle for interacting gases", Advances in Mathematics 128, 1997).
+            ends = -0.5 * tf.reduce_sum(samples**2, axis=1)
+            self._start = {
+                "initial_potentials": self.alpha * ends + (1.0 - self.alpha) * solution.potentials,
+                "initial_candidates": solution.candidates,
+            }
         if self.alpha:
             # What the solver leaves unmatched stays.
             matched = solution.assignment >= 0

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tfzoo.types import TensorLike
 
-__all__ = ["as_masses", "as_points", "as_potentials", "check_tolerance"]
+__all__ = ["as_candidates", "as_masses", "as_points", "as_potentials", "check_tolerance"]
 
 
 def _as_array(name: str, value: TensorLike) -> np.ndarray:
@@ -80,6 +80,24 @@ def as_potentials(potentials: TensorLike, num_targets: int) -> np.ndarray:
     if array.shape != (num_targets,):
         raise ValueError(f"initial_potentials must have the shape [{num_targets}]. Received: shape {array.shape}")
     return array
+
+
+def as_candidates(candidates: TensorLike, num_rows: int, num_targets: int) -> np.ndarray | None:
+    """Returns candidates as an array ``[N, K]``, int32; None for fewer than two a row, from which nobody can choose.
+
+    Raises:
+      ValueError: for another shape, or what is no target's number.
+    """
+    array = _as_array("initial_candidates", candidates)
+    if array.dtype.kind not in "iu" or array.ndim != 2 or len(array) != num_rows:
+        raise ValueError(
+            f"initial_candidates must be integers [{num_rows}, K]. Received: {array.dtype}, shape {array.shape}"
+        )
+    if array.size and (array.min() < 0 or array.max() >= num_targets):
+        raise ValueError(
+            f"initial_candidates must be in [0, {num_targets}). Received: values from {array.min()} to {array.max()}"
+        )
+    return array.astype(np.int32) if array.shape[1] > 1 else None
 
 
 def check_tolerance(tolerance: Any) -> float:

@@ -10,9 +10,9 @@ cores from what comes next.
 import numpy as np
 import tensorflow as tf
 
-from tfzoo.transport.scan import default_block_size
+from tfzoo.transport import scan
 
-__all__ = ["EXACT_PAIRS", "Problem"]
+__all__ = ["EXACT_PAIRS", "Problem", "squares_of"]
 
 EXACT_PAIRS = 2**25  # so many pairs are looked at in float64 for the dual
 _TIE_SIZE, _TIE_DIMENSIONS = 1.5e-3, 4
@@ -20,6 +20,11 @@ _TIE_SIZE, _TIE_DIMENSIONS = 1.5e-3, 4
 
 def _mean(masses: np.ndarray, values: np.ndarray) -> np.ndarray:
     return np.einsum("n,n...->...", masses, values)
+
+
+def squares_of(points: np.ndarray) -> np.ndarray:
+    """Returns the square of each point's norm ``[N]``."""
+    return np.einsum("nd,nd->n", points, points)
 
 
 class Problem:
@@ -50,18 +55,18 @@ class Problem:
         self._shift = float(np.sum((self._mean - mean) ** 2))
         self._original_target = target
         source, target = source - self._mean, target - mean
-        square = _mean(source_masses, np.sum(source**2, axis=1)) + _mean(target_masses, np.sum(target**2, axis=1))
+        square = _mean(source_masses, squares_of(source)) + _mean(target_masses, squares_of(target))
         self._scale = float(np.sqrt(square)) or 1.0
         self._ties: tuple[np.ndarray, np.ndarray] | None = None
         self._untied: tuple[np.ndarray, np.ndarray] | None = None
         self.source_masses, self.target_masses = source_masses, target_masses
-        self.block_size = min(block_size or default_block_size(len(target)), len(source))
+        self.block_size = min(block_size or scan.default_block_size(len(target)), len(source))
         self._set_points(source / self._scale, target / self._scale)
 
     def _set_points(self, source: np.ndarray, target: np.ndarray) -> None:
         self.source, self.target = source, target
         self.x, self.y = tf.constant(source, tf.float32), tf.constant(target, tf.float32)
-        self.squares = np.sum(target**2, axis=1)
+        self.squares = squares_of(target)
         self.squares32 = tf.constant(self.squares, tf.float32)
 
     def part(self, rows: np.ndarray, columns: np.ndarray) -> "Problem":
@@ -120,16 +125,12 @@ class Problem:
           maxima: what float32 finds as upper bounds of each row's highest value, ``[N]``.
         """
         source, target = self._points()
-        squares = np.sum(target**2, axis=1)
+        squares = squares_of(target)
         if source.shape[0] * target.shape[0] <= EXACT_PAIRS:
-            rows = max(1, 2**21 // len(target))
-            offsets = squares + prices
-            blocks = range(0, len(source), rows)
-            products = (tf.matmul(source[i : i + rows], target, transpose_b=True).numpy() for i in blocks)
-            maxima = np.concatenate([(2.0 * product - offsets).max(axis=1) for product in products])
+            maxima = scan.row_maxima(*map(tf.constant, (source, target, squares + prices))).numpy()
         else:
             maxima = maxima.astype(np.float64) + self._rounding(prices)
-        value = _mean(self.source_masses, np.sum(source**2, axis=1) - maxima)
+        value = _mean(self.source_masses, squares_of(source) - maxima)
         return self._in_units(float(value - _mean(self.target_masses, prices)))
 
     def _rounding(self, prices: np.ndarray) -> np.ndarray:
@@ -156,12 +157,16 @@ class Problem:
     def potentials(self, prices: np.ndarray) -> np.ndarray:
         """Returns h ``[M]``, centred: x goes to the j of the highest <x, y_j> + h_j, in the points' own coordinates."""
         _, target = self._points()
-        h = -0.5 * self._scale**2 * (np.sum(target**2, axis=1) + prices) - self._along_mean()
+        h = -0.5 * self._scale**2 * (squares_of(target) + prices) - self._along_mean()
         return h - h.mean()
 
     def prices(self, potentials: np.ndarray) -> np.ndarray:
-        """Returns the prices of these potentials, with mean 0."""
-        _, target = self._points()
+        """Returns the prices of these potentials, with mean 0, none farther off than prices of optima can be."""
+        source, target = self._points()
         h = potentials.astype(np.float64) + self._along_mean()
-        prices = -2.0 * h / self._scale**2 - np.sum(target**2, axis=1)
+        prices = -2.0 * h / self._scale**2 - squares_of(target)
+        # A row moves from one target to another for the difference of its benefits.
+        x, y = (np.sqrt(squares_of(points).max()) for points in (source, target))
+        farthest = 4.0 * x * y + y**2
+        prices = np.clip(prices - np.median(prices), -farthest, farthest)
         return prices - prices.mean()

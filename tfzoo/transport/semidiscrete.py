@@ -21,7 +21,7 @@ import tensorflow as tf
 
 from tfzoo import random
 from tfzoo.checks import check_positive
-from tfzoo.transport.arguments import as_masses, as_points, as_potentials, check_tolerance
+from tfzoo.transport.arguments import as_candidates, as_masses, as_points, as_potentials, check_tolerance
 from tfzoo.transport.dual_adam import minimize_dual
 from tfzoo.transport.line import solve_line
 from tfzoo.transport.matching import match
@@ -48,6 +48,9 @@ class Solution(NamedTuple):
       unmatched_fraction: of the source points; with masses, the mass in wrong cells. float64.
       num_iterations: rounds of bids, or steps of Adam. int32.
       converged: whether `tolerance` was reached. bool.
+      candidates: the targets that each source point values most, the best first, int32 ``[N, K]``:
+        `initial_candidates` of the next call. K is 0 where that would gain nothing (method "adam", up to 8 dimensions,
+        up to 256 points).
     """
 
     assignment: Tensor
@@ -58,6 +61,7 @@ class Solution(NamedTuple):
     unmatched_fraction: Tensor
     num_iterations: Tensor
     converged: Tensor
+    candidates: Tensor
 
 
 def solve(
@@ -68,6 +72,7 @@ def solve(
     tolerance: float | None = None,
     method: str = "auction",
     initial_potentials: TensorLike | None = None,
+    initial_candidates: TensorLike | None = None,
     block_size: int | None = None,
     max_iterations: int | None = None,
     seed: Seed = None,
@@ -77,7 +82,12 @@ def solve(
         codes = ...                                                  # [N, D], arrays or tensors
         solution = semidiscrete.solve(codes, prior_samples)          # [N, D]
         moved = tf.gather(prior_samples, solution.assignment)
-        solution = semidiscrete.solve(later_codes, prior_samples, initial_potentials=solution.potentials)
+        solution = semidiscrete.solve(
+            later_codes,
+            prior_samples,
+            initial_potentials=solution.potentials,
+            initial_candidates=solution.candidates,
+        )
 
     "auction" matches one to one (n = m, equal masses): every point is matched. It runs on any device, its sparse steps
     on the host. "adam" is the paper's gradient descent on the dual, hundreds of times slower, and takes any masses.
@@ -94,6 +104,8 @@ def solve(
         unmatched fraction, None for 0.05.
       method: "auction" or "adam".
       initial_potentials: an earlier solution's, ``[M]``: a warm start, for the same targets in the same order.
+      initial_candidates: an earlier solution's, ``[N, K]``, beside its potentials, for "auction": a third of the time
+        if the source points, in the same order, have moved little. The gap proves the answer all the same.
       block_size: source points that are looked at together; None for what suits the device.
       max_iterations: for "auction" how often candidates are renewed, None for 50; for "adam" its steps, None for 5,000.
       seed: of what is drawn: points of the coarse problem ("auction"), who stays in a shared cell ("adam"). None is the
@@ -112,40 +124,55 @@ def solve(
     if key.shape != (2,):
         raise ValueError(f"seed must be an int or a pair of integers. Received: shape {key.shape}")
 
-    def solve_eagerly(source: TensorLike, target: TensorLike, masses: Any, potentials: Any, key: Tensor) -> Solution:
+    def solve_eagerly(
+        source: TensorLike, target: TensorLike, masses: Any, potentials: Any, candidates: Any, key: Tensor
+    ) -> Solution:
         x, y = as_points(source, target)
         if masses is None and len(x) != len(y):
             raise ValueError(f"source and target must be equally many, or have masses. Received: {len(x)} and {len(y)}")
         if masses is not None and method == "auction":
             raise ValueError('masses need method="adam". Received: method="auction"')
         start = None if potentials is None else as_potentials(potentials, len(y))
+        known = None if candidates is None else as_candidates(candidates, len(x), len(y))
+        if known is not None and (start is None or method != "auction"):
+            raise ValueError(
+                'initial_candidates need initial_potentials and method="auction". '
+                f"Received: initial_potentials={'None' if start is None else 'an array'}, method={method!r}"
+            )
         problem = Problem(x, y, *as_masses(masses, len(x), len(y)), block_size)
         dtype = np.float64 if x.dtype == np.float64 else np.float32
         if method == "auction":
-            return _match(problem, start, tolerance, steps, key, dtype)
+            return _match(problem, start, known, tolerance, steps, key, dtype)
         return _find_cells(problem, start, tolerance, steps, key, dtype, one_to_one=masses is None)
 
     if tf.executing_eagerly():
-        return solve_eagerly(source, target, masses, initial_potentials, key)
-    return _in_graph(solve_eagerly, source, target, masses, initial_potentials, key)
+        return solve_eagerly(source, target, masses, initial_potentials, initial_candidates, key)
+    return _in_graph(solve_eagerly, source, target, masses, initial_potentials, initial_candidates, key)
 
 
 def _match(
-    problem: Problem, start: np.ndarray | None, tolerance: float, steps: int, key: Tensor, dtype: type
+    problem: Problem,
+    start: np.ndarray | None,
+    known: np.ndarray | None,
+    tolerance: float,
+    steps: int,
+    key: Tensor,
+    dtype: type,
 ) -> Solution:
     generator = np.random.default_rng(np.asarray(key).view(np.uint32))
     num_rounds, converged = 0, True
     if problem.source.shape[1] == 1:
         matches, prices = solve_line(problem.source[:, 0], problem.target[:, 0])
-        maxima = problem.benefits(matches) - prices[matches]
+        maxima, candidates = problem.benefits(matches) - prices[matches], None
     else:
         problem.break_ties(generator)
         first = None if start is None else problem.prices(start)
-        found = match(problem, first, tolerance=tolerance, max_iterations=steps, generator=generator)
-        matches, prices, maxima = found.matches, found.prices, found.maxima
+        found = match(problem, first, known, tolerance=tolerance, max_iterations=steps, generator=generator)
+        matches, prices, maxima, candidates = found.matches, found.prices, found.maxima, found.candidates
         num_rounds, converged = found.num_rounds, found.converged
     cost, dual = problem.cost(matches), problem.dual(prices, maxima)
-    return _solution(matches, problem.potentials(prices).astype(dtype), cost, dual, 0.0, num_rounds, converged)
+    potentials: np.ndarray = problem.potentials(prices).astype(dtype)
+    return _solution(matches, potentials, cost, dual, 0.0, num_rounds, converged, candidates)
 
 
 def _find_cells(
@@ -198,7 +225,9 @@ def _solution(
     unmatched: float,
     num_iterations: int,
     converged: bool,
+    candidates: np.ndarray | None = None,
 ) -> Solution:
+    none = np.empty([len(assignment), 0], np.int32)
     return Solution(
         tf.constant(assignment, tf.int32),
         tf.constant(potentials),
@@ -208,6 +237,7 @@ def _solution(
         tf.constant(unmatched, tf.float64),
         tf.constant(num_iterations, tf.int32),
         tf.constant(bool(converged)),
+        tf.constant(none if candidates is None else candidates),
     )
 
 
@@ -223,7 +253,7 @@ def _in_graph(solve_eagerly: Any, source: TensorLike, target: TensorLike, *other
         return list(solve_eagerly(*tf.nest.pack_sequence_as(nested, whole)))
 
     dtype = tf.float64 if source.dtype == tf.float64 else tf.float32
-    dtypes = [tf.int32, dtype, *([tf.float64] * 4), tf.int32, tf.bool]
+    dtypes = [tf.int32, dtype, *([tf.float64] * 4), tf.int32, tf.bool, tf.int32]
     solution = Solution(*tf.py_function(run, given, dtypes))
-    shapes = [source.shape[:1], target.shape[:1], *([[]] * 6)]
+    shapes = [source.shape[:1], target.shape[:1], *([[]] * 6), [source.shape[0], None]]
     return Solution(*(tf.ensure_shape(part, shape) for part, shape in zip(solution, shapes, strict=True)))

@@ -1,0 +1,128 @@
+"""A solution is where the next one starts: less work, the same proof."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.reference import transport as reference
+from tests.transport.clouds import cloud
+from tfzoo.transport import semidiscrete
+
+pytestmark = pytest.mark.fast
+
+
+def moved(points, size, seed=1):
+    return points + size * np.random.default_rng(seed).normal(size=points.shape).astype(np.float32)
+
+
+def start_from(solution):
+    return {"initial_potentials": solution.potentials, "initial_candidates": solution.candidates}
+
+
+def assert_is_good(solution, source, target):
+    np.testing.assert_array_equal(np.sort(solution.assignment), np.arange(len(source)))
+    exact = reference.assignment_cost(source, target)
+    assert solution.converged
+    assert exact * (1 - 1e-6) <= solution.cost <= exact * (1 + 1e-3)
+    assert solution.dual <= exact * (1 + 1e-6)
+    assert solution.gap <= 1e-3 * solution.cost * (1 + 1e-6)
+
+
+def test_candidates_are_what_rows_value_most():
+    source, target = cloud("heavy", 1000, 16)
+    solution = semidiscrete.solve(source, target)
+    candidates = solution.candidates.numpy()
+    assert candidates.shape == (1000, 16)
+    assert candidates.dtype == np.int32
+    values = source.astype(np.float64) @ target.T + solution.potentials.numpy()
+    listed = np.take_along_axis(values, candidates, axis=1)
+    assert np.all(np.diff(listed, axis=1) <= 1e-4)
+    np.testing.assert_allclose(listed[:, 0], values.max(axis=1), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("n", "dimension", "method"), [(1000, 1, "auction"), (1000, 8, "auction"), (200, 16, "auction"), (300, 16, "adam")]
+)
+def test_nothing_is_kept_where_it_gains_nothing(n, dimension, method):
+    source, target = cloud("shifted", n, dimension)
+    solution = semidiscrete.solve(source, target, method=method)
+    assert solution.candidates.shape == (n, 0)
+    kwargs = start_from(solution) if method == "auction" else {"initial_potentials": solution.potentials}
+    again = semidiscrete.solve(source, target, method=method, **kwargs)
+    np.testing.assert_allclose(again.cost, solution.cost, rtol=1e-3 if method == "auction" else 0.1)
+
+
+@pytest.mark.parametrize("kind", ["shifted", "clustered"])
+@pytest.mark.parametrize("size", [0.0, 0.03, 0.3, 3.0])
+def test_the_answer_is_as_good_after_any_move(kind, size):
+    source, target = cloud(kind, 600, 16)
+    first = semidiscrete.solve(source, target)
+    later = moved(source, size)
+    assert_is_good(semidiscrete.solve(later, target, **start_from(first)), later, target)
+    assert_is_good(semidiscrete.solve(later, target, initial_potentials=first.potentials), later, target)
+
+
+def test_few_rounds_of_bids_after_a_small_move():
+    source, target = cloud("heavy", 1000, 32)
+    first = semidiscrete.solve(source, target)
+    later = moved(source, 0.03)
+    cold, warm = semidiscrete.solve(later, target), semidiscrete.solve(later, target, **start_from(first))
+    assert int(warm.num_iterations) < 0.5 * int(cold.num_iterations)
+
+
+def test_warm_starts_follow_one_another():
+    source, target = cloud("clustered", 600, 16)
+    solution = semidiscrete.solve(source, target)
+    for step in range(6):
+        source = moved(source, 0.05, seed=step)
+        solution = semidiscrete.solve(source, target, **start_from(solution))
+    assert_is_good(solution, source, target)
+
+
+@pytest.mark.parametrize("what", ["random", "one target", "twice the same", "others' targets"])
+def test_wrong_candidates_cost_time_only(what):
+    source, target = cloud("scaled", 700, 16)
+    first = semidiscrete.solve(source, target)
+    generator = np.random.default_rng(0)
+    candidates = {
+        "random": generator.integers(0, 700, (700, 16)),
+        "one target": np.zeros([700, 16], np.int64),
+        "twice the same": np.repeat(first.candidates.numpy()[:, :1], 2, axis=1),
+        "others' targets": generator.permutation(first.candidates.numpy()),
+    }[what]
+    solution = semidiscrete.solve(source, target, initial_potentials=first.potentials, initial_candidates=candidates)
+    assert_is_good(solution, source, target)
+
+
+@pytest.mark.parametrize("size", [1e30, -1e30, 1e6])
+def test_absurd_potentials_cost_time_only(size):
+    source, target = cloud("shifted", 600, 16)
+    potentials = np.random.default_rng(0).normal(size=600)
+    potentials[::7] += size
+    assert_is_good(semidiscrete.solve(source, target, initial_potentials=potentials), source, target)
+
+
+def test_float64_and_equal_points():
+    source, target = (points.astype(np.float64) for points in cloud("heavy", 600, 16))
+    source[:50], target[:30] = source[0], target[0]
+    first = semidiscrete.solve(source, target)
+    later = source + 0.01
+    solution = semidiscrete.solve(later, target, **start_from(first))
+    assert_is_good(solution, later, target)
+    assert solution.potentials.dtype == tf.float64
+
+
+def test_inside_a_function():
+    source, target = cloud("shifted", 600, 16)
+    first = semidiscrete.solve(source, target)
+
+    @tf.function
+    def solve(source, potentials, candidates):
+        solution = semidiscrete.solve(source, target, initial_potentials=potentials, initial_candidates=candidates)
+        assert solution.candidates.shape.as_list() == [600, None]
+        return solution
+
+    inside = solve(source, first.potentials, first.candidates)
+    outside = semidiscrete.solve(source, target, **start_from(first))
+    for ours, theirs in zip(inside, outside, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
