@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tests.reference import transport as reference
 from tests.transport.clouds import cloud
-from tfzoo.transport import semidiscrete
+from tfzoo.transport import matching, problem, semidiscrete
 
 pytestmark = pytest.mark.fast
 
@@ -126,3 +126,60 @@ def test_inside_a_function():
     outside = semidiscrete.solve(source, target, **start_from(first))
     for ours, theirs in zip(inside, outside, strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_no_new_lists_after_a_small_move(monkeypatch):
+    source, target = cloud("heavy", 1000, 32)
+    first, later = semidiscrete.solve(source, target), moved(source, 0.01)
+    monkeypatch.setattr(matching, "candidates", None)
+    assert semidiscrete.solve(later, target, tolerance=5e-3, **start_from(first)).converged
+    with pytest.raises(TypeError):
+        semidiscrete.solve(later, target, initial_potentials=first.potentials)
+
+
+@pytest.mark.parametrize("count", [2, 16])
+@pytest.mark.parametrize("exact_pairs", [0, problem.EXACT_PAIRS])
+def test_a_tight_tolerance_and_short_lists(count, exact_pairs, monkeypatch):
+    """Where float32's rounding is taken off the dual too."""
+    monkeypatch.setattr(problem, "EXACT_PAIRS", exact_pairs)
+    source, target = cloud("heavy", 700, 16)
+    first, later = semidiscrete.solve(source, target), moved(source, 0.02)
+    start = {"initial_potentials": first.potentials, "initial_candidates": first.candidates[:, :count]}
+    solution = semidiscrete.solve(later, target, tolerance=1e-5, **start)
+    np.testing.assert_array_equal(np.sort(solution.assignment), np.arange(700))
+    exact = reference.assignment_cost(later, target)
+    assert solution.converged
+    assert exact * (1 - 1e-6) <= solution.cost <= exact * (1 + 1e-5)
+    assert exact * (1 - 1e-4) <= solution.dual <= exact * (1 + 1e-6)
+
+
+def test_rows_with_used_up_lists_bid_once_after_a_surprise():
+    """A row that waited for a list is free, and so a bidder again: it must not own two targets."""
+    source, target = cloud("shifted", 600, 16)
+    equal = np.full(600, 1 / 600)
+    stall = matching._Stall(problem.Problem(source, target, equal, equal, None), np.zeros(600), 16)
+    stall._lower_prices()
+    stall.bid(matching._Auction(0.02, 0.05, 1000))
+    bidders = stall.market.bidders
+    stall.market = stall.market._replace(bidders=bidders[2:], stale=bidders[:2])
+    values = stall._values().numpy().max(axis=1)
+    values[:50] += 1.0
+    stall._tell_the_surprised(values)
+    market = stall.market
+    assert len(market.stale) == 0
+    np.testing.assert_array_equal(market.bidders, np.flatnonzero(market.matches.numpy() < 0))
+    assert np.all(market.matches.numpy()[:50] == -1)
+    owned = np.flatnonzero(market.owners.numpy() >= 0)
+    np.testing.assert_array_equal(market.matches.numpy()[market.owners.numpy()[owned]], owned)
+    stall.bid(matching._Auction(0.01, 0.002, 1000))
+    np.testing.assert_array_equal(np.sort(stall.give_the_rest()), np.arange(600))
+
+
+def test_products_are_not_rounded_to_tensor_float_32(monkeypatch):
+    enabled = tf.config.experimental.tensor_float_32_execution_enabled
+    seen, match = [], semidiscrete.match
+    monkeypatch.setattr(semidiscrete, "match", lambda *a, **k: seen.append(enabled()) or match(*a, **k))
+    before = enabled()
+    semidiscrete.solve(*cloud("shifted", 20, 2))
+    assert seen == [False]
+    assert enabled() == before

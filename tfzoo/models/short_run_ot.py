@@ -132,13 +132,14 @@ class ShortRunOT(MCMCModel):
             raise ValueError("codes must be inferred before they are corrected: fit the model first. Received: none")
         positions = self.chains.positions
         codes = tf.convert_to_tensor(positions)
+        knows_samples = seed is None and self.target == "fixed"
         if seed is None:
             seed = random.fold_in(random.as_seed(self.seed or 0), 1)
             if self.target == "fresh":
                 seed = random.fold_in(seed, self.optimizer.iterations)
         samples = tf.cast(self.prior().sample(self.chains.num_examples, seed=random.as_seed(seed)), codes.dtype)
-        solution = semidiscrete.solve(codes, samples, **self._start)
-        if self.target == "fixed":
+        solution = semidiscrete.solve(codes, samples, **(self._start if knows_samples else {}))
+        if knows_samples:
             # Points on the way to their targets match these best, by potentials on the way to -|y|^2 / 2 (McCann, "A
             # convexity principle for interacting gases", Advances in Mathematics 128, 1997).
             ends = -0.5 * tf.reduce_sum(samples**2, axis=1)

@@ -89,9 +89,10 @@ def as_candidates(candidates: TensorLike, num_rows: int, num_targets: int) -> np
       ValueError: for another shape, or what is no target's number.
     """
     array = _as_array("initial_candidates", candidates)
-    if array.dtype.kind not in "iu" or array.ndim != 2 or len(array) != num_rows:
+    if array.dtype.kind not in "iu" or array.ndim != 2 or len(array) != num_rows or array.shape[1] > num_targets:
         raise ValueError(
-            f"initial_candidates must be integers [{num_rows}, K]. Received: {array.dtype}, shape {array.shape}"
+            f"initial_candidates must be integers [{num_rows}, K], K at most {num_targets}. "
+            f"Received: {array.dtype}, shape {array.shape}"
         )
     if array.size and (array.min() < 0 or array.max() >= num_targets):
         raise ValueError(

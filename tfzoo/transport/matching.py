@@ -42,6 +42,7 @@ _SPREAD = 4  # the softness is the mean difference between the best and the four
 _RISEN = 0.1  # of the targets may be cheaper than before, once prices are shifted back
 _KEPT = 16  # candidates that a solution keeps for the next one; in few dimensions none, they change too soon
 _PATIENCE = 400  # rounds of bids with the prices of an earlier solution, before they are lowered
+_GATHERED = 2**23  # coordinates of candidates that are held at once
 _UNKNOWN = -3e38  # bound of a row of whose other targets nothing is known
 _ASKED, _SURPRISED = 128, 0.05  # of so many rows so many may see something better than what they know
 
@@ -66,8 +67,7 @@ class Matching(NamedTuple):
       matches: the target of each row, int32 ``[N]``.
       prices: ``[N]``, float64.
       maxima: upper bounds of each row's highest value at these prices, up to rounding, ``[N]``.
-      candidates: the targets that each row values most, as far as is known, the best first, int32 ``[N, K]``; K is 0
-        where they are of no use.
+      candidates: what each row values most, as far as is known, the best first, int32 ``[N, K]``; K is 0 for none.
       spread: mean difference between a row's best and fourth best value.
       num_rounds: rounds of bids, those of coarser problems included.
       num_passes: looks at all pairs, likewise.
@@ -158,13 +158,19 @@ def _extend(problem: Problem, rows: np.ndarray, coarse: Matching) -> np.ndarray:
 def _known_lists(problem: Problem, prices: np.ndarray, known: np.ndarray, some: np.ndarray) -> Lists | None:
     """Returns lists of what each row knows; None if too many of `some` rows see something better at these prices."""
     targets = tf.constant(known)
-    benefits = scores_at(problem.x, problem.y, problem.squares32, targets, problem.block_size)
+    rows = max(1, min(problem.block_size, _GATHERED // (known.shape[1] * problem.source.shape[1])))
+    benefits = scores_at(problem.x, problem.y, problem.squares32, targets, rows)
     prices32 = tf.constant(prices, tf.float32)
     highest = row_maxima(tf.gather(problem.x, some), problem.y, problem.squares32 + prices32)
     best = tf.reduce_max(tf.gather(benefits, some) - tf.gather(prices32, known[some]), axis=1)
-    if float(tf.reduce_mean(tf.cast(highest > best + RESOLUTION, tf.float32))) > _SURPRISED:
+    if np.mean(_is_surprised(highest, best)) > _SURPRISED:
         return None
     return Lists(benefits, targets, tf.fill([len(known)], _UNKNOWN))
+
+
+def _is_surprised(highest: Tensor, best: Tensor) -> np.ndarray:
+    """Returns which rows see something better than the best they know, by more than rounding."""
+    return (highest > best + RESOLUTION * (1.0 + tf.abs(best))).numpy()
 
 
 class _Stall:
@@ -183,6 +189,7 @@ class _Stall:
         self.market = open_market(tf.constant(prices, tf.float32), self.size)
         self.lists = self._new_lists(tf.range(self.size)) if lists is None else lists
         self._is_bounded = lists is None  # whether the bounds of all lists are known
+        self._last = 0.0, 0.0  # epsilon and the rows left over of the last auction
         if not self._is_bounded:
             self._lower_prices()
 
@@ -255,16 +262,20 @@ class _Stall:
     def match(self, auctions: tuple[_Auction, ...], tolerance: float, max_iterations: int) -> Matching:
         """Returns what an auction leads to if it is good enough, or else the optimum over better and better lists."""
         maxima, matches, converged = np.empty(0), np.empty(0, np.int32), False
-        for auction in auctions:
+        for auction, following in zip(auctions, (*auctions[1:], None), strict=True):
+            if not self._is_worth(auction):
+                continue
             self.bid(auction)
             matches = self.give_the_rest()
             own = self._own(matches) if self._is_bounded else None
             maxima, converged = self._certify(matches, own, tolerance)
             if converged:
                 break
+            if following is None:
+                break
             if not self._is_bounded:
                 self._tell_the_surprised(maxima)
-            elif auction is not auctions[-1] and self._is_warm:
+            elif self._is_warm and int(self.market.num_rounds) >= auction.max_rounds:
                 self._lower_prices()
         if not (converged or self._is_bounded):
             self._count, self._is_bounded = self._full_count, True
@@ -285,22 +296,30 @@ class _Stall:
                 break
         prices = self.market.prices.numpy().astype(np.float64)
         best, order = tf.math.top_k(self._values(), min(_KEPT, self._count))
-        kept = tf.gather(self.lists.targets, order[:, : 0 if self._is_flat else _KEPT], batch_dims=1).numpy()
+        kept = tf.gather(self.lists.targets, order[:, :0] if self._is_flat else order, batch_dims=1).numpy()
         spread = float(tf.reduce_mean(best[:, 0] - best[:, min(_SPREAD, self._count) - 1]))
         return Matching(matches, prices, maxima, kept, spread, 0, 0.0, converged)
 
+    def _is_worth(self, auction: _Auction) -> bool:
+        """Returns whether an auction goes further than the last one, or finds more rows without a target."""
+        last, self._last = self._last, (auction.epsilon, auction.left)
+        return last != self._last or int(self.market.num_unmatched) > int(auction.left * self.size)
+
     def _tell_the_surprised(self, maxima: np.ndarray) -> None:
         """Gives rows that see something better than all they know new lists, and takes their targets from them."""
-        best = tf.reduce_max(self._values(), axis=1).numpy()
-        rows = np.flatnonzero(maxima > best + RESOLUTION).astype(np.int32)
+        surprised = _is_surprised(tf.constant(maxima), tf.reduce_max(self._values(), axis=1))
+        rows = np.flatnonzero(surprised).astype(np.int32)
         self._renew(tf.constant(rows))
         matches, owners = self.market.matches.numpy(), self.market.owners.numpy()
         owners[matches[rows][matches[rows] >= 0]] = -1
         matches[rows] = -1
         bidders = np.flatnonzero(matches < 0).astype(np.int32)
         self.market = self.market._replace(
-            owners=tf.constant(owners), matches=tf.constant(matches), bidders=tf.constant(bidders)
-        )
+            owners=tf.constant(owners),
+            matches=tf.constant(matches),
+            bidders=tf.constant(bidders),
+            stale=self.market.stale[:0],
+        )  # the stale rows are among the bidders, and find out again
 
     def _certify(self, matches: np.ndarray, own: np.ndarray | None, tolerance: float) -> tuple[np.ndarray, bool]:
         """Returns upper bounds of the rows' highest values, and whether cost and dual agree.

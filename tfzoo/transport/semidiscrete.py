@@ -14,6 +14,8 @@ References:
     CVPR 2021.
 """
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,7 +50,7 @@ class Solution(NamedTuple):
       unmatched_fraction: of the source points; with masses, the mass in wrong cells. float64.
       num_iterations: rounds of bids, or steps of Adam. int32.
       converged: whether `tolerance` was reached. bool.
-      candidates: the targets that each source point values most, the best first, int32 ``[N, K]``:
+      candidates: the targets that each source point values most, as far as is known, the best first, int32 ``[N, K]``:
         `initial_candidates` of the next call. K is 0 where that would gain nothing (method "adam", up to 8 dimensions,
         up to 256 points).
     """
@@ -139,15 +141,27 @@ def solve(
                 'initial_candidates need initial_potentials and method="auction". '
                 f"Received: initial_potentials={'None' if start is None else 'an array'}, method={method!r}"
             )
-        problem = Problem(x, y, *as_masses(masses, len(x), len(y)), block_size)
         dtype = np.float64 if x.dtype == np.float64 else np.float32
-        if method == "auction":
-            return _match(problem, start, known, tolerance, steps, key, dtype)
-        return _find_cells(problem, start, tolerance, steps, key, dtype, one_to_one=masses is None)
+        with _whole_float32():
+            problem = Problem(x, y, *as_masses(masses, len(x), len(y)), block_size)
+            if method == "auction":
+                return _match(problem, start, known, tolerance, steps, key, dtype)
+            return _find_cells(problem, start, tolerance, steps, key, dtype, one_to_one=masses is None)
 
     if tf.executing_eagerly():
         return solve_eagerly(source, target, masses, initial_potentials, initial_candidates, key)
     return _in_graph(solve_eagerly, source, target, masses, initial_potentials, initial_candidates, key)
+
+
+@contextlib.contextmanager
+def _whole_float32() -> Iterator[None]:
+    """Keeps GPUs from products in TensorFloat-32, whose rounding is not the one that the dual is corrected for."""
+    before = tf.config.experimental.tensor_float_32_execution_enabled()
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    try:
+        yield
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(before)
 
 
 def _match(
