@@ -11,7 +11,7 @@ References:
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -27,6 +27,14 @@ _MOST_CHANNELS = 32  # s x s x M; beyond, Keras's way is as fast
 
 class _ConvTranspose(keras.layers.Layer):
     """What the layers of two and three dimensions share, in front of Keras's class."""
+
+    def __init__(self, *args: Any, output_padding: int | Sequence[int] | None = None, **kwargs: Any) -> None:
+        padded = np.ravel(() if output_padding is None else output_padding)
+        if np.all(padded) and padded.size:
+            kwargs["output_padding"] = output_padding
+        super().__init__(*args, **kwargs)
+        if not np.all(padded):  # Keras 3.6 computes with zeros, but takes none
+            self.output_padding = tuple(np.broadcast_to(padded, self.rank).tolist())
 
     def call(self, inputs: Tensor) -> Tensor:
         """Returns maps ``[B, s H, s W, filters]`` of maps ``[B, H, W, C]``, and volumes alike."""
