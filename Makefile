@@ -41,7 +41,7 @@ coverage: $(VENV)/.installed-dev  ## the tests with branch coverage
 
 test-versions:  ## the quick core under the oldest versions that are promised
 	$(PYTHON) -m venv .venv-oldest
-	.venv-oldest/bin/python -m pip install --quiet --editable ".[test]" "tensorflow==2.18.*" "keras==3.6.*"
+	.venv-oldest/bin/python -m pip install --quiet --editable ".[test]" "tensorflow==2.18.*" "keras==3.6.*" "tensorflow-metadata<1.18"
 	.venv-oldest/bin/python -m pytest -n $(WORKERS) -m fast
 
 check: $(VENV)/.installed-dev  ## format, lint, types

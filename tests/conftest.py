@@ -24,6 +24,7 @@ def pytest_sessionstart(session):
 
 def pytest_collection_modifyitems(config, items):
     has_gpu = bool(tf.config.list_physical_devices("GPU"))
+    sums_replicas = tuple(int(part) for part in keras.__version__.split(".")[:2]) >= (3, 10)
     for item in items:
         if "slow" in item.keywords:
             if config.getoption("--runslow"):
@@ -32,6 +33,8 @@ def pytest_collection_modifyitems(config, items):
                 item.add_marker(pytest.mark.skip(reason="slow: needs --runslow"))
         if "gpu" in item.keywords and not has_gpu:
             item.add_marker(pytest.mark.skip(reason="no GPU on this machine"))
+        if "replicas" in item.keywords and not sums_replicas:
+            item.add_marker(pytest.mark.skip(reason=f"Keras {keras.__version__} does not sum over replicas"))
 
 
 @pytest.fixture

@@ -354,12 +354,14 @@ def trained(tmp_path_factory):
             weight.path: np.abs(weight - old).max()
             for weight, old in zip(model.flow.trainable_variables, before, strict=True)
         }
-        found[name] = {"gain": np.mean(model(data)) - start, "moved": moved, "expected": model(some)}
+        found[name] = {"gain": np.mean(model(data)) - start, "moved": moved}
 
         @tf.function(input_signature=[tf.TensorSpec([None, 1], name="c"), tf.TensorSpec([None, 2], name="x")])
         def log_prob(c, x, model=model):
             return {"log_prob": model({"c": c, "x": x})}
 
+        # A graph rounds otherwise than its operations one by one, by 3e-6 in TensorFlow 2.18.
+        found[name]["expected"] = {"loaded": model(some), "served": log_prob(**some)["log_prob"]}
         model.save(paths[name] + ".keras")
         tf.saved_model.save(model, paths[name], signatures=log_prob.get_concrete_function())
     for script in (LOAD, SERVE):
@@ -385,4 +387,4 @@ def test_fit_trains_all_of_it(name, trained):
 @each_name
 @pytest.mark.parametrize("file", ["loaded", "served"])
 def test_files_keep_it_in_a_fresh_process(name, file, trained):
-    np.testing.assert_allclose(trained[name][file], trained[name]["expected"], rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(trained[name][file], trained[name]["expected"][file], rtol=1e-6, atol=1e-6)

@@ -111,6 +111,7 @@ def test_ways_to_run(training_case):
         model = training_case.model()
         model.compile(optimizer="sgd", **options)
         assert np.isfinite(model.fit(x, batch_size=4, verbose=0).history["loss"]).all()
+    model = training_case.compiled()  # older Keras takes several batches there where a fit took several a step
     assert np.isfinite(model.train_on_batch(x, return_dict=True)["loss"])
 
 

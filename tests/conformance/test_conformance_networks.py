@@ -110,8 +110,8 @@ def test_the_loss_includes_the_networks_own_losses(training_case):
         loss = model.compute_loss(x, y_pred=inference)
         bound = np.mean(model.bound(tf.constant(x), inference))
         kernel = 3.0 * np.sum(np.square(encoder.layers[-1].kernel))
-        outputs = np.asarray(decoder(tf.reshape(inference["z"], [-1, 2])))
-        activity = 2.0 * np.sum(np.square(outputs)) / len(outputs)
+        decoder(tf.reshape(inference["z"], [-1, 2]))
+        (activity,) = decoder.losses  # of a sum over the batch in older Keras, of a mean in newer
         np.testing.assert_allclose(loss, -bound + kernel + activity, rtol=1e-4)
 
 

@@ -1,5 +1,6 @@
 """Two replicas learn what one does: the same loss, the same update, each on noise of its own."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -32,11 +33,13 @@ def trained(case, strategy, data, **options):
     return history.history["loss"][0], model.get_weights()
 
 
+@pytest.mark.replicas
 @pytest.mark.usefixtures("no_noise")
 def test_the_same_loss_and_update_as_one_replica(image_case):
     check_equal(image_case, image_case.data(8), batch_size=8, sample_weight=np.linspace(0.0, 2.0, 8))
 
 
+@pytest.mark.replicas
 @pytest.mark.usefixtures("no_noise")
 def test_the_same_of_a_dataset_without_weights():
     case = IMAGE_CASES[-1]
@@ -61,9 +64,21 @@ def test_each_replica_draws_its_own_noise(image_case):
     assert np.all(np.abs(first - second) > 0)
 
 
+@pytest.mark.replicas
 def test_predict_and_evaluate_on_replicas(training_case):
     with two_replicas().scope():
         model = training_case.compiled()
     x = training_case.images(6)
     np.testing.assert_allclose(model.predict(x, batch_size=4, verbose=0), model.reconstruct(x), rtol=1e-5, atol=1e-6)
     assert np.isfinite(model.evaluate(x, batch_size=4, verbose=0, return_dict=True)["loss"])
+
+
+def test_a_keras_that_does_not_sum_over_replicas_is_refused(training_case, monkeypatch):
+    monkeypatch.setattr(keras, "__version__", "3.9.2")
+    with two_replicas().scope():
+        model = training_case.compiled()
+    x = training_case.images(4)
+    for use in (model.fit, model.evaluate):
+        with pytest.raises(ValueError, match=r"3\.10 or later for several replicas. Received: Keras 3\.9\.2"):
+            use(x, batch_size=4, verbose=0)
+    assert np.isfinite(model.predict(x, verbose=0)).all()

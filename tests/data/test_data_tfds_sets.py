@@ -144,6 +144,12 @@ def refuse(*arguments, **options):
     raise error.URLError("no network")
 
 
+def test_a_library_whose_import_failed_in_silence_is_one_sentence(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", types.ModuleType("tensorflow_datasets"))
+    with pytest.raises(FileNotFoundError, match=r"cannot be imported; .* install tensorflow-metadata<1\.18$"):
+        data.load("mnist")
+
+
 def test_without_network_one_sentence_says_the_command(tmp_path, monkeypatch):
     pytest.importorskip("tensorflow_datasets", reason="tensorflow-datasets is not installed")
     monkeypatch.setattr(request, "urlopen", refuse)

@@ -148,6 +148,7 @@ def test_metric_works_in_a_compiled_model():
     np.testing.assert_allclose(logs["fid"], distance_of(x, model.predict(x, verbose=0)), rtol=1e-5)
 
 
+@pytest.mark.replicas
 def test_metric_sums_over_replicas():
     devices = tf.config.list_logical_devices("CPU")
     if len(devices) < 2:

@@ -181,6 +181,7 @@ def no_noise(monkeypatch):
 
 
 @pytest.mark.usefixtures("no_noise")
+@pytest.mark.replicas
 def test_two_optimizers_on_two_replicas_do_what_they_do_on_one():
     replicas = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"], cross_device_ops=tf.distribute.ReductionToOneDevice())
     both = [trained(each, prior_optimizer=keras.optimizers.SGD(1e-3)) for each in (None, replicas)]

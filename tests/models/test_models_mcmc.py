@@ -142,6 +142,7 @@ def test_an_epoch_moves_each_example_s_own_chain():
         np.testing.assert_allclose(positions(model)[index], state.position, rtol=1e-6)  # Keras feeds float32
 
 
+@pytest.mark.replicas
 def test_two_replicas_learn_what_one_does():
     results = []
     for strategy in (

@@ -102,6 +102,11 @@ def _import_tfds(name: str) -> ModuleType:
         # tensorflow-datasets 4.9.10 needs it on its first read and does not depend on it: missing, it fails far inside
         import importlib_resources  # noqa: F401
         import tensorflow_datasets as tfds
+
+        if not hasattr(tfds, "builder"):  # its import failed, and said so in the logs only
+            raise ImportError(
+                "TensorFlow's protobuf is older than tensorflow-metadata's: install tensorflow-metadata<1.18"
+            )
     except ImportError as error:
         raise FileNotFoundError(
             f"The data set {name!r} is read by tensorflow-datasets, which cannot be imported; "

@@ -82,7 +82,7 @@ def inception_v3(weights: str | None = "imagenet") -> ImageClassifier:
             "`keras.applications.InceptionV3()`, and copy ~/.keras/models here, or use tfzoo.metrics.classifier. "
             f"Received: weights={weights!r}"
         ) from None
-    network = keras.Model(inception.inputs, [inception.get_layer("avg_pool").output, inception.outputs[0]])
+    network = keras.Model(inception.inputs[0], [inception.get_layer("avg_pool").output, inception.outputs[0]])
     return ImageClassifier(network, name="inception_v3", image_shape=(None, None, None), prepare=_prepare_for_inception)
 
 

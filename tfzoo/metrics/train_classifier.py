@@ -117,7 +117,7 @@ def train(name: str, data: Split, *, epochs: int | None = None, seed: int = 0, v
     schedule = keras.optimizers.schedules.CosineDecay(
         recipe.learning_rate / 10, steps, warmup_target=recipe.learning_rate, warmup_steps=steps // 10
     )
-    trainer = keras.Model(network.inputs, network.outputs[1])
+    trainer = keras.Model(network.inputs[0], network.outputs[1])
     # No label smoothing: the inception score reads the probabilities themselves.
     trainer.compile(
         keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay),

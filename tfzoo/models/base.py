@@ -21,6 +21,7 @@ from tfzoo.distributions import EnergyPrior, FlowPrior, likelihoods, priors
 from tfzoo.models import divergence, saved_model
 from tfzoo.models.masked import as_visible, not_for_masks
 from tfzoo.models.prior_optimizer import PriorOptimizer
+from tfzoo.models.replicas import num_replicas
 from tfzoo.models.validation import (
     as_images,
     as_latents,
@@ -275,7 +276,7 @@ class LatentVariableModel(PriorOptimizer, abc.ABC):
             bound = tf.math.multiply_no_nan(bound, weight)  # a weight of 0 leaves out, whatever the bound is
         loss = -self._mean_bound(bound) + sum(tf.cast(loss, bound.dtype) for loss in self.losses)
         # Gradients are summed over replicas, and Keras does not scale a model's own loss.
-        return loss / tf.distribute.get_strategy().num_replicas_in_sync
+        return loss / num_replicas()
 
     def _mean_bound(self, bound: Tensor) -> Tensor:
         return tf.reduce_mean(bound)

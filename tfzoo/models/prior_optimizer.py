@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfzoo.models.replicas import num_replicas
 from tfzoo.types import Tensor
 
 __all__ = ["PriorOptimizer"]
@@ -88,7 +89,7 @@ class PriorOptimizer(keras.Model):
             y_pred = self(x, training=True)
             loss = self.compute_loss(x, y, y_pred, sample_weight, training=True)
             # As Keras does: the loss of the whole batch in the logs, in the gradient that of a replica's part.
-            whole = loss * tf.cast(tf.distribute.get_strategy().num_replicas_in_sync, loss.dtype)
+            whole = loss * num_replicas()
             self._loss_tracker.update_state(whole, sample_weight=tf.shape(tf.nest.flatten(x)[0])[0])
             scaled = self.optimizer.scale_loss(loss)
         weights = self.trainable_weights

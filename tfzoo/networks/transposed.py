@@ -36,6 +36,10 @@ class _ConvTranspose(keras.layers.Layer):
         if not np.all(padded):  # Keras 3.6 computes with zeros, but takes none
             self.output_padding = tuple(np.broadcast_to(padded, self.rank).tolist())
 
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments; older versions of Keras leave the output padding out."""
+        return {**super().get_config(), "output_padding": self.output_padding}
+
     def call(self, inputs: Tensor) -> Tensor:
         """Returns maps ``[B, s H, s W, filters]`` of maps ``[B, H, W, C]``, and volumes alike."""
         if not self._is_sub_pixel():
