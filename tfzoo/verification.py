@@ -1,14 +1,17 @@
 """Does an export give, in a process that knows TensorFlow only, the numbers that the model gave?"""
 
+import contextlib
 import os
 import pathlib
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from tfzoo.models.base import LatentVariableModel
 
@@ -35,7 +38,8 @@ def verify_export(
     Raises:
       ValueError: if the fresh process fails, or a difference is over 1e-4.
     """
-    here = tf.saved_model.load(str(path)).signatures
+    with _quiet():
+        here = tf.saved_model.load(str(path)).signatures
     seeds = np.stack([np.arange(batch_size), np.arange(batch_size) + 7], 1).astype(np.int32)
     z = np.asarray(model.prior().sample(batch_size, seed=[0, 1]), np.float32)
     images = np.asarray(model.likelihood(z).sample(seed=[0, 2]), np.float32)
@@ -75,3 +79,14 @@ def verify_export(
     if not differences[worst] <= 1e-4:
         raise ValueError(f"the export must give the model's numbers. Received: {worst} off by {differences[worst]:.2g}")
     return differences
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps back that gradients of gradients, of the transposed convolutions, are not saved: serving asks for none."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)

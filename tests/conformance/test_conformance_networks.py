@@ -132,7 +132,7 @@ def test_a_layer_that_is_falsy_is_still_the_users(training_case):
 def test_networks_that_return_more_than_a_tensor(training_case):
     inputs = keras.Input((2,))
     with pytest.raises(ValueError, match=r"^decoder must return one tensor\. Received: list$"):
-        training_case.model(decoder=keras.Model(inputs, [inputs, inputs]))
+        training_case.model(decoder=keras.Model(inputs, [layers.Dense(2)(inputs), layers.Dense(2)(inputs)]))
 
 
 @pytest.mark.fast
