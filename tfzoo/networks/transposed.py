@@ -30,10 +30,10 @@ class _ConvTranspose(keras.layers.Layer):
 
     def __init__(self, *args: Any, output_padding: int | Sequence[int] | None = None, **kwargs: Any) -> None:
         padded = np.ravel(() if output_padding is None else output_padding)
-        if np.all(padded) and padded.size:
+        if padded.size and padded.all():
             kwargs["output_padding"] = output_padding
         super().__init__(*args, **kwargs)
-        if not np.all(padded):  # Keras 3.6 computes with zeros, but takes none
+        if not padded.all():  # Keras computes with zeros, but takes none before its version 3.11
             self.output_padding = tuple(np.broadcast_to(padded, self.rank).tolist())
 
     def get_config(self) -> dict[str, Any]:
