@@ -160,6 +160,7 @@ def test_keras_files_and_exports_give_the_same_density_in_a_fresh_process(tmp_pa
         np.testing.assert_allclose(score, models[name].anomaly_score(images()), rtol=1e-6)
 
 
+@pytest.mark.replicas
 @pytest.mark.parametrize("factory", [flows.autoregressive, flows.mixture])
 def test_two_replicas_train_every_weight_alike(factory):
     devices = [device.name for device in tf.config.list_logical_devices("CPU")]
