@@ -116,6 +116,12 @@ def test_an_output_padding_of_zero_under_every_keras(output_padding):
     assert Conv2DTranspose.from_config(layer.get_config()).output_padding == layer.output_padding
 
 
+@pytest.mark.parametrize("output_padding", [(0, -1), (0, 1, 1)], ids=str)
+def test_what_is_wrong_beside_a_zero_is_refused(output_padding):
+    with pytest.raises(ValueError, match="output_padding"):
+        Conv2DTranspose(1, 5, 2, "same", output_padding=output_padding)
+
+
 @pytest.mark.parametrize("size", [(5, 6), (2, 3, 4)])
 def test_of_unknown_size_and_under_xla_without_a_bias(size):
     options = {"filters": 2, "kernel_size": 4, "strides": 2, "padding": "same", "use_bias": False}

@@ -29,12 +29,13 @@ class _ConvTranspose(keras.layers.Layer):
     """What the layers of two and three dimensions share, in front of Keras's class."""
 
     def __init__(self, *args: Any, output_padding: int | Sequence[int] | None = None, **kwargs: Any) -> None:
-        padded = np.ravel(() if output_padding is None else output_padding)
-        if padded.size and padded.all():
-            kwargs["output_padding"] = output_padding
+        # Keras computes with zeros, but takes none before its version 3.11: it is given ones to check.
+        zeros = output_padding is not None and not np.all(output_padding)
+        if output_padding is not None:
+            kwargs["output_padding"] = np.where(output_padding, output_padding, 1).tolist() if zeros else output_padding
         super().__init__(*args, **kwargs)
-        if not padded.all():  # Keras computes with zeros, but takes none before its version 3.11
-            self.output_padding = tuple(np.broadcast_to(padded, self.rank).tolist())
+        if zeros:
+            self.output_padding = tuple(np.broadcast_to(np.asarray(output_padding), self.rank).tolist())
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments; older versions of Keras leave the output padding out."""
