@@ -107,7 +107,10 @@ def test_prices_prove_the_sparse_optimum():
 def test_no_tensor_holds_all_pairs():
     """Every shape in the graphs has an unknown size, or is small: blocks are what `block_size` says."""
     assert scan.default_block_size(100_000) * 100_000 < 1e8
-    graph = scan.candidates.get_concrete_function().graph
+    points, numbers = tf.TensorSpec([None, None]), [tf.TensorSpec([], tf.int32)] * 2
+    rows, offsets = tf.TensorSpec([None], tf.int32), tf.TensorSpec([None])
+    look = tf.function(scan.candidates.__wrapped__)
+    graph = look.get_concrete_function(points, rows, points, offsets, *numbers).graph
     products = [op for op in graph.get_operations() if op.type == "MatMul"]
     assert not products  # all of them are inside the loop over blocks
     loops = [op for op in graph.get_operations() if op.type in ("While", "StatelessWhile")]

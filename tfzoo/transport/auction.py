@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from tfzoo.transport.compiled import compiled
 from tfzoo.types import Tensor
 
 __all__ = ["Lists", "Market", "open_market", "run_rounds"]
@@ -77,7 +78,7 @@ _MARKET = Market(_FLOATS, _INTS, _INTS, _INTS, _INTS, _NUMBER)
 _LISTS = Lists(tf.TensorSpec([None, None], tf.float32), tf.TensorSpec([None, None], tf.int32), _FLOATS)
 
 
-@tf.function(input_signature=[_MARKET, _LISTS, tf.TensorSpec([], tf.float32), _NUMBER, _NUMBER])
+@compiled(_MARKET, _LISTS, tf.TensorSpec([], tf.float32), _NUMBER, _NUMBER)
 def run_rounds(market: Market, lists: Lists, epsilon: Tensor, num_left: Tensor, max_rounds: Tensor) -> Market:
     """Returns the market after rounds of bids: until all but `num_left` have a target, or many need new lists.
 

@@ -15,6 +15,7 @@ References:
 
 import tensorflow as tf
 
+from tfzoo.transport.compiled import compiled
 from tfzoo.types import Tensor
 
 __all__ = ["minimize_dual"]
@@ -25,7 +26,7 @@ _LEARNING_RATE, _DECAY, _PATIENCE = 3e-3, 0.8, 20
 _FIRST, _SECOND, _EPSILON = 0.9, 0.999, 1e-8
 
 
-@tf.function(input_signature=[_POINTS, _POINTS, _FLOATS, _FLOATS, _FLOATS, _REAL, _NUMBER, _NUMBER])
+@compiled(_POINTS, _POINTS, _FLOATS, _FLOATS, _FLOATS, _REAL, _NUMBER, _NUMBER)
 def minimize_dual(
     source: Tensor,
     target: Tensor,

@@ -24,6 +24,7 @@ import tensorflow as tf
 from tfzoo import random
 from tfzoo.checks import check_positive
 from tfzoo.transport.arguments import as_candidates, as_masses, as_points, as_potentials, check_tolerance
+from tfzoo.transport.compiled import from_py_function
 from tfzoo.transport.dual_adam import minimize_dual
 from tfzoo.transport.line import solve_line
 from tfzoo.transport.matching import match
@@ -94,7 +95,8 @@ def solve(
     "auction" matches one to one (n = m, equal masses): every point is matched. It runs on any device, its sparse steps
     on the host. "adam" is the paper's gradient descent on the dual, hundreds of times slower, and takes any masses.
 
-    It is meant for eager code; inside a `tf.function` it runs as a `tf.py_function`, without gradients.
+    It is meant for eager code; inside a `tf.function` it runs as a `tf.py_function`, without gradients, and where
+    TensorFlow has a single thread for operations ("inter-op", as on one core) several times slower.
 
     Args:
       source: x, finite, ``[N, D]``.
@@ -264,7 +266,8 @@ def _in_graph(solve_eagerly: Any, source: TensorLike, target: TensorLike, *other
     def run(*values: Tensor) -> list[Tensor]:
         rest = iter(values)
         whole = [None if part is None else next(rest) for part in tf.nest.flatten(nested)]
-        return list(solve_eagerly(*tf.nest.pack_sequence_as(nested, whole)))
+        with from_py_function():
+            return list(solve_eagerly(*tf.nest.pack_sequence_as(nested, whole)))
 
     dtype = tf.float64 if source.dtype == tf.float64 else tf.float32
     dtypes = [tf.int32, dtype, *([tf.float64] * 4), tf.int32, tf.bool, tf.int32]

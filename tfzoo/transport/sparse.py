@@ -14,6 +14,7 @@ import tensorflow as tf
 from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
 from tfzoo.transport.auction import Lists
+from tfzoo.transport.compiled import compiled
 from tfzoo.types import Tensor
 
 __all__ = ["match_candidates", "raise_prices"]
@@ -47,15 +48,13 @@ def match_candidates(lists: Lists, prices: np.ndarray, matches: np.ndarray, bene
     return min_weight_full_bipartite_matching(graph)[1].astype(np.int32)
 
 
-@tf.function(
-    input_signature=[
-        _DOUBLES,
-        _INTS,
-        _INTS,
-        _DOUBLES,
-        Lists(tf.TensorSpec([None, None], tf.float32), tf.TensorSpec([None, None], tf.int32), _FLOATS),
-        tf.TensorSpec([], tf.float64),
-    ]
+@compiled(
+    _DOUBLES,
+    _INTS,
+    _INTS,
+    _DOUBLES,
+    Lists(tf.TensorSpec([None, None], tf.float32), tf.TensorSpec([None, None], tf.int32), _FLOATS),
+    tf.TensorSpec([], tf.float64),
 )
 def raise_prices(
     prices: Tensor, owners: Tensor, matches: Tensor, benefits: Tensor, lists: Lists, resolution: Tensor

@@ -1,0 +1,68 @@
+"""Inside a graph the solver ends, however few threads TensorFlow has and however many ask for it at once."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfzoo.transport import semidiscrete
+from tfzoo.transport.compiled import one_by_one
+
+SCRIPT = """
+import sys, threading
+import numpy as np, tensorflow as tf
+from tfzoo.transport import semidiscrete
+
+source, target = np.random.default_rng(0).normal(size=[2, 200, 5]).astype(np.float32)
+options = dict(method="adam", max_iterations=10)
+expected = semidiscrete.solve(source, target, **options).dual
+solve = tf.function(lambda: semidiscrete.solve(source, target, **options).dual)
+duals = []
+callers = [threading.Thread(target=lambda: duals.extend([solve() for _ in range(5)])) for _ in range(4)]
+for caller in callers:
+    caller.start()
+for caller in callers:
+    caller.join()
+np.testing.assert_allclose(duals, np.full(20, expected), rtol=1e-5)
+"""
+
+
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_four_callers_wait_for_no_thread_that_one_of_them_holds(threads):
+    environment = {**os.environ, "TF_NUM_INTEROP_THREADS": threads}
+    subprocess.run([sys.executable, "-c", SCRIPT], check=True, env=environment, timeout=120)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"tolerance": 1e-6}, {"method": "adam"}, {"method": "adam", "masses": np.full(400, 1 / 400)}],
+    ids=["default", "exact", "adam", "masses"],
+)
+@pytest.mark.parametrize("dimension", [2, 20])
+def test_one_by_one_finds_what_compiled_code_does(dimension, options):
+    generator = np.random.default_rng(1)
+    num_targets = 400 if "masses" in options else 300
+    source, target = generator.normal(size=[300, dimension]), generator.normal(size=[num_targets, dimension])
+    source, target = source.astype(np.float32), target.astype(np.float32)
+    options = options if "method" not in options else {**options, "max_iterations": 60}
+    compiled = semidiscrete.solve(source, target, **options)
+    with one_by_one():
+        found = semidiscrete.solve(source, target, **options)
+    np.testing.assert_allclose(found.cost, compiled.cost, rtol=2e-3)
+    np.testing.assert_allclose(found.dual, compiled.dual, rtol=2e-3)
+    for one, other in zip(found, compiled, strict=True):
+        assert one.dtype == other.dtype
+        assert one.shape == other.shape
+
+
+def test_a_warm_start_one_by_one():
+    source, target = np.random.default_rng(2).normal(size=[2, 500, 20]).astype(np.float32)
+    first = semidiscrete.solve(source, target)
+    with one_by_one():
+        second = semidiscrete.solve(
+            source, target, initial_potentials=first.potentials, initial_candidates=first.candidates
+        )
+    tf.debugging.assert_equal(first.assignment, second.assignment)
