@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import tfzoo
 from tfzoo import cli, runs
 from tfzoo.callbacks import read_history
 
@@ -91,6 +92,7 @@ def test_compare_pairs_images(trained: pathlib.Path, tmp_path: pathlib.Path, cap
     printed = capsys.readouterr().out
     assert "+0.25" in printed
     assert "12" in printed
+    assert "…" not in printed  # the folders' names are whole
     assert run("compare", str(trained), str(other), "--metric", "fid") == 1
     assert capsys.readouterr().err.startswith("Error: the run must have fid of each image")
     config = json.loads((trained / "config.json").read_text())
@@ -197,12 +199,12 @@ def test_export_is_verified_in_a_fresh_process(trained: pathlib.Path, tmp_path: 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["served"]
 
 
-def test_list_names_everything(capsys: pytest.CaptureFixture) -> None:
+@pytest.mark.parametrize("width", ["40", "80", "200"])
+def test_list_names_everything_at_any_width(width, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", width)
     assert run("list") == 0
-    printed = capsys.readouterr().out
-    assert "vae_mnist" in printed
-    assert "iwae" in printed
-    assert "fashion_mnist" in printed
+    words = capsys.readouterr().out.replace(",", " ").split()
+    assert {*tfzoo.list_models(), *tfzoo.list_presets(), *tfzoo.data.list_datasets()} <= set(words)
 
 
 @pytest.mark.parametrize(

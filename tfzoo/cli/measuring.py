@@ -103,7 +103,7 @@ def measure(
         if "per_image" in values:
             runs.write_per_image(run, name, split, values.pop("per_image"))
     path = runs.add_metrics(run, {name: {**values, "split": split} for name, values in results.items()})
-    table = rich.table.Table("metric", "value", "standard error", "images", "how")
+    table = _table("metric", "value", "standard error", "images", "how")
     for name, values in results.items():
         error = values.get("standard_error")
         table.add_row(
@@ -129,9 +129,14 @@ def _compare(run: pathlib.Path, others: tuple[pathlib.Path, ...], metric: str, s
     images that both runs were measured on count.
     """
     first = runs.read_per_image(run, metric, split)
-    table = rich.table.Table("run", "other", f"{metric}, difference", "standard error", "images")
+    table = _table("run", "other", f"{metric}, difference", "standard error", "images")
     for other in others:
         runs.check_comparable(run, other, metric)
         difference, error, count = evaluation.paired_difference(first, runs.read_per_image(other, metric, split))
         table.add_row(str(run), str(other), f"{difference:+.4g}", f"{error:.2g}", str(count))
     console.print(table)
+
+
+def _table(*headers: str) -> rich.table.Table:
+    """Returns an empty table whose long words, paths say, are broken where there is no room for them, and not cut."""
+    return rich.table.Table(*(rich.table.Column(header, overflow="fold") for header in headers))
