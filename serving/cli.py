@@ -87,7 +87,10 @@ def dev(
     max_batch: int,
     threads: int,
 ) -> None:
-    """Serve FOLDER/NAME/VERSION/ on this machine, by TF Serving's REST and gRPC interfaces."""
+    """Serve FOLDER/NAME/VERSION/ on this machine.
+
+    By TF Serving's REST and gRPC interfaces.
+    """
     if (folder is None) == (model_config_file is None):
         raise click.UsageError("Either FOLDER or --model_config_file is needed.")
     if model_config_file is not None:
@@ -112,7 +115,10 @@ _FOLDER = click.argument("folder", type=click.Path(path_type=pathlib.Path))
     "--batching/--no-batching", default=True, help="Whether versions get batching parameters where it is safe."
 )
 def configure(folder: pathlib.Path, target: pathlib.Path, root: str, batching: bool) -> None:
-    """Write a models.config for FOLDER/NAME/VERSION/ to TARGET, and batching parameters where they are safe."""
+    """Write a models.config for FOLDER/NAME/VERSION/ to TARGET.
+
+    And batching parameters, where they are safe.
+    """
     configs = models_config.of_folder(folder)
     target.write_text(configuration.models_config(configs, pathlib.PurePosixPath(root)), encoding="utf-8")
     click.echo(f"{target}: {', '.join(config.name for config in configs)}")
@@ -126,7 +132,10 @@ def configure(folder: pathlib.Path, target: pathlib.Path, root: str, batching: b
 @_FOLDER
 @click.argument("target", type=click.Path(path_type=pathlib.Path))
 def record(folder: pathlib.Path, target: pathlib.Path) -> None:
-    """Record requests to all signatures of FOLDER/NAME/VERSION/, with the answers of TensorFlow's own session."""
+    """Record requests to FOLDER/NAME/VERSION/, with answers.
+
+    To all signatures; the answers are those of TensorFlow's own session.
+    """
     from export.runtime import SavedModel
 
     requests = corpus.record(models_config.of_folder(folder), SavedModel)
@@ -141,7 +150,10 @@ def record(folder: pathlib.Path, target: pathlib.Path) -> None:
     "--timeout", default=300.0, show_default=True, help="Seconds for each request, the server's start included."
 )
 def compare(source: pathlib.Path, urls: tuple[str, ...], timeout: float) -> None:
-    """Send the requests of SOURCE to servers, and compare their answers with the recorded ones."""
+    """Send recorded requests to servers, and compare answers.
+
+    SOURCE has the requests, with the answers that `record` found.
+    """
     requests = corpus.read(source)
     failed = False
     for url in urls:

@@ -17,6 +17,7 @@ from PIL import Image
 import tfzoo
 from tfzoo import cli, runs
 from tfzoo.callbacks import read_history
+from tfzoo.cli.group import group
 
 
 def run(*arguments: str) -> int:
@@ -207,30 +208,20 @@ def test_list_names_everything_at_any_width(width, capsys, monkeypatch) -> None:
     assert {*tfzoo.list_models(), *tfzoo.list_presets(), *tfzoo.data.list_datasets()} <= set(words)
 
 
-@pytest.mark.parametrize(
-    "verb",
-    [
-        "train",
-        "evaluate",
-        "compare",
-        "sample",
-        "reconstruct",
-        "interpolate",
-        "geometry",
-        "walk",
-        "inpaint",
-        "recover",
-        "latents",
-        "export",
-        "list",
-        "quickstart",
-    ],
-)
+@pytest.mark.parametrize("verb", sorted(group.commands))
 def test_every_verb_has_help_with_an_example(verb: str, capsys: pytest.CaptureFixture) -> None:
     assert run(verb, "--help") == 0
     printed = capsys.readouterr().out
     assert f"Example:  tfzoo {verb}" in printed
     assert "--debug" in printed
+
+
+def test_help_says_in_a_whole_sentence_what_each_verb_does(capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run("--help") == 0
+    verbs = capsys.readouterr().out.split("Commands:\n")[1].splitlines()
+    assert len(verbs) == len(group.commands)
+    assert all(line.endswith(".") and not line.endswith("...") for line in verbs)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,10 @@ __all__ = ["export_and_verify"]
 )
 @click.option("--steps", type=click.IntRange(1), help="Of the chains that infer, where a model has such.")
 def _export(run: pathlib.Path, path: pathlib.Path, samples: int, steps: int | None) -> None:
-    """Write a SavedModel, load it in a fresh process that imports TensorFlow only, and compare its numbers."""
+    """Write a SavedModel, and check it in a fresh process.
+
+    That process imports TensorFlow only; its numbers are compared with the model's.
+    """
     _, model = runs.load(run)
     export_and_verify(model, path, samples, steps)
 

@@ -13,7 +13,7 @@ from tfzoo.progress import console
 
 @verb("list", "tfzoo list")
 def _list() -> None:
-    """List models, presets and data sets, with what each preset was measured at."""
+    """List models, data sets, and presets with their figures."""
     sets = [*data.list_datasets(), "a folder of images or scans", "a file of arrays"]
     console.print(_columns({"models": ", ".join(registry.list_models()), "data sets": ", ".join(sets)}))
     console.print("\npresets")

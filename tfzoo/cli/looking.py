@@ -47,7 +47,7 @@ def _sample(run: pathlib.Path, count: int, temperature: float, out: pathlib.Path
 def _reconstruct(
     run: pathlib.Path, split: str, count: int, indices: tuple[int, ...], out: pathlib.Path | None, seed: int
 ) -> None:
-    """Show images (above) and their reconstructions (below) as a PNG grid."""
+    """Show images and, below them, their reconstructions."""
     path = _picture_path(run, out, "reconstructions")
     config, model = runs.load(run)
     images = gallery.some_images(config, split, count, indices)
@@ -68,9 +68,9 @@ def _reconstruct(
 def _interpolate(
     run: pathlib.Path, split: str, count: int, points: int, geodesic: bool, out: pathlib.Path | None, seed: int
 ) -> None:
-    """Walk between pairs of images in the latent space; a PNG grid with a pair in each row.
+    """Walk between pairs of images in the latent space.
 
-    Geodesics are shortest in what the decoder shows, of whatever model.
+    A PNG grid with a pair in each row. Geodesics are shortest in what the decoder shows, of whatever model.
     """
     path = _picture_path(run, out, "interpolations")
     config, model = runs.load(run)
@@ -98,7 +98,10 @@ def _walk(
     out: pathlib.Path | None,
     seed: int,
 ) -> None:
-    """Walk at random from images: Brownian motions on the decoder's manifold; a PNG grid with an image in each row."""
+    """Walk at random from images, on the decoder's manifold.
+
+    Brownian motions; a PNG grid with an image in each row.
+    """
     path = _picture_path(run, out, "walks")
     config, model = runs.load(run)
     images = gallery.some_images(config, split, count)
@@ -127,7 +130,10 @@ def _inpaint(
     out: pathlib.Path | None,
     seed: int,
 ) -> None:
-    """Complete images of which a part is hidden; rows: the image, what is seen of it, the completions."""
+    """Complete images of which a part is hidden.
+
+    Rows of the PNG grid: the image, what is seen of it, the completions.
+    """
     path = _picture_path(run, out, "inpaintings")
     config, model = runs.load(run)
     images = gallery.some_images(config, split, count)
@@ -147,7 +153,10 @@ def _inpaint(
 def _recover(
     run: pathlib.Path, split: str, count: int, indices: tuple[int, ...], out: pathlib.Path | None, seed: int
 ) -> None:
-    """Complete the images of a run that was trained with --mask; rows: the image, what is seen of it, a completion."""
+    """Complete the images of a run that was trained with --mask.
+
+    Rows of the PNG grid: the image, what is seen of it, a completion.
+    """
     path = _picture_path(run, out, "recovered")
     config, model = runs.load(run)
     gallery.write_recoveries(config, model, path, *gallery.some_masked_images(config, split, count, indices), seed=seed)
@@ -165,7 +174,10 @@ def _recover(
 def _posterior(
     run: pathlib.Path, split: str, index: int, points: int, samples: int, out: pathlib.Path | None, seed: int
 ) -> None:
-    """Show an image's true posterior beside the approximate one, for a model of two latents."""
+    """Show an image's true posterior beside the approximate one.
+
+    For models of two latents.
+    """
     path = _picture_path(run, out, f"posterior_{index}")
     config, model = runs.load(run)
     image = gallery.some_images(config, split, 1, (index,))[0]
@@ -185,7 +197,10 @@ def _posterior(
 def _geometry(
     run: pathlib.Path, split: str, count: int, pairs: int, walks: int, out: pathlib.Path | None, seed: int
 ) -> None:
-    """Show the geometry that the decoder gives to two latents: volume, geodesics against lines, Brownian motions."""
+    """Show the geometry that the decoder gives to two latents.
+
+    Volume, geodesics against lines, Brownian motions.
+    """
     path = _picture_path(run, out, "geometry")
     config, model = runs.load(run)
     images = gallery.some_images(config, split, count)
@@ -199,10 +214,11 @@ def _geometry(
 @_OUT
 @SEED
 def _latents(run: pathlib.Path, out: pathlib.Path | None, seed: int) -> None:
-    """Show how the codes of the training images come to lie over the epochs, for persistent chains of two latents.
+    """Show how the codes of training come to lie, epoch by epoch.
 
-    A panel for each epoch that training has kept, before the correction at its end, and one with samples of the prior;
-    lines enclose 50 % and 95 % of the prior. The cost is the mean squared distance that the correction found.
+    For persistent chains of two latents. A panel for each epoch that training has kept, before the correction at its
+    end, and one with samples of the prior; lines enclose 50 % and 95 % of the prior. The cost is the mean squared
+    distance that the correction found.
     """
     path = _picture_path(run, out, "latents")
     _, model = runs.load(run)

@@ -123,10 +123,10 @@ def measure(
 @click.option("--metric", default="nll", show_default=True, help="What `tfzoo evaluate` has measured of all of them.")
 @click.option("--split", default="test", show_default=True, type=click.Choice(["train", "validation", "test", "all"]))
 def _compare(run: pathlib.Path, others: tuple[pathlib.Path, ...], metric: str, split: str) -> None:
-    """Compare runs image by image: the mean difference RUN - OTHER, and its standard error.
+    """Compare runs image by image, with standard errors.
 
-    Images differ far more than models do, so a difference of two means can be certain where the means are not. Only
-    images that both runs were measured on count.
+    What is printed is the mean of RUN - OTHER. Images differ far more than models do, so a difference of two means can
+    be certain where the means are not. Only images that both runs were measured on count.
     """
     first = runs.read_per_image(run, metric, split)
     table = _table("run", "other", f"{metric}, difference", "standard error", "images")

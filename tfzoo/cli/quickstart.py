@@ -18,7 +18,10 @@ from tfzoo.progress import console
 @click.option("--out", type=click.Path(path_type=pathlib.Path), default="runs/quickstart", show_default=True)
 @click.option("--epochs", default=PRESETS["vae_digits"].epochs, show_default=True, type=click.IntRange(1))
 def _quickstart(out: pathlib.Path, epochs: int) -> None:
-    """Train, evaluate, draw from and export a VAE on scikit-learn's handwritten digits, in under a minute."""
+    """Train, evaluate, draw from and export a VAE, on digits.
+
+    They are scikit-learn's, handwritten; it takes under a minute.
+    """
     started = time.monotonic()
     folder, number = out, 1
     while folder.exists():
