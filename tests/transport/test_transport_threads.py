@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from tfzoo.transport import semidiscrete
-from tfzoo.transport.compiled import one_by_one
+from tfzoo.transport.threads import one_by_one
 
 SCRIPT = """
 import sys, threading

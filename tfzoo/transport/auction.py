@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tfzoo.transport.compiled import compiled
+from tfzoo.transport.threads import compiled
 from tfzoo.types import Tensor
 
 __all__ = ["Lists", "Market", "open_market", "run_rounds"]

@@ -15,7 +15,7 @@ References:
 
 import tensorflow as tf
 
-from tfzoo.transport.compiled import compiled
+from tfzoo.transport.threads import compiled
 from tfzoo.types import Tensor
 
 __all__ = ["minimize_dual"]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from tfzoo.transport.compiled import compiled
+from tfzoo.transport.threads import compiled
 from tfzoo.types import Tensor
 
 __all__ = ["candidates", "default_block_size", "row_maxima", "scores_at", "soft_maxima"]

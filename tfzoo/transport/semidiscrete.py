@@ -24,11 +24,11 @@ import tensorflow as tf
 from tfzoo import random
 from tfzoo.checks import check_positive
 from tfzoo.transport.arguments import as_candidates, as_masses, as_points, as_potentials, check_tolerance
-from tfzoo.transport.compiled import from_py_function
 from tfzoo.transport.dual_adam import minimize_dual
 from tfzoo.transport.line import solve_line
 from tfzoo.transport.matching import match
 from tfzoo.transport.problem import Problem
+from tfzoo.transport.threads import from_py_function
 from tfzoo.types import Seed, Tensor, TensorLike
 
 __all__ = ["Solution", "solve"]

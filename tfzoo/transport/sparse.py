@@ -14,7 +14,7 @@ import tensorflow as tf
 from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
 from tfzoo.transport.auction import Lists
-from tfzoo.transport.compiled import compiled
+from tfzoo.transport.threads import compiled
 from tfzoo.types import Tensor
 
 __all__ = ["match_candidates", "raise_prices"]
