@@ -96,7 +96,7 @@ def solve(
     on the host. "adam" is the paper's gradient descent on the dual, hundreds of times slower, and takes any masses.
 
     It is meant for eager code; inside a `tf.function` it runs as a `tf.py_function`, without gradients, and where
-    TensorFlow has a single thread for operations ("inter-op", as on one core) several times slower.
+    TensorFlow has a single thread for operations ("inter-op", as on one core) about ten times slower.
 
     Args:
       source: x, finite, ``[N, D]``.
