@@ -20,6 +20,7 @@ from tfzoo.types import Tensor
 __all__ = ["compiled", "from_py_function", "one_by_one"]
 
 _runs_one_by_one = contextvars.ContextVar("_runs_one_by_one", default=False)
+_one_semaphore = threading.Lock()
 
 
 def compiled(*signature: Any) -> Callable[[Callable], Callable]:
@@ -56,7 +57,8 @@ def one_by_one() -> Iterator[None]:
 @contextlib.contextmanager
 def from_py_function() -> Iterator[None]:
     """In it `compiled` functions may be called where a thread of the pool is held; one by one, if it is the last."""
-    spare = _spare_threads()
+    with _one_semaphore:  # for callers that are the first at once, too
+        spare = _spare_threads()
     if not spare.acquire(blocking=False):
         with one_by_one():
             yield
