@@ -1,5 +1,7 @@
 """Models that infer by short-run Langevin dynamics: their codes, their table of chains, and their training."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -190,6 +192,21 @@ def datasets(x):
     return tf.data.Dataset.from_tensor_slices(x).batch(3)
 
 
+class Batches(keras.utils.PyDataset):
+    """Batches of three, as a user's own class reads them."""
+
+    def __init__(self, x, num_batches=3):
+        super().__init__()
+        self.x, self.num = x, num_batches
+
+    @property
+    def num_batches(self):
+        return self.num
+
+    def __getitem__(self, i):
+        return tf.nest.map_structure(lambda part: part[3 * (i % 3) : 3 * (i % 3) + 3], self.x)
+
+
 @pytest.mark.fast
 @pytest.mark.parametrize(
     "data",
@@ -199,6 +216,7 @@ def datasets(x):
         lambda: datasets(examples()["image"]),
         lambda: datasets({"image": examples()["image"]}),
         lambda: datasets((examples()["image"], np.arange(8))),
+        lambda: Batches(examples()["image"]),
     ],
 )
 def test_data_without_an_index_is_an_error(data):
@@ -215,14 +233,40 @@ def test_other_data_that_no_table_can_take():
         model.fit(examples(), verbose=0)
     with pytest.raises(ValueError, match=r"^index must be whole numbers \[B\]\. Received: float64, shape \(8,\)$"):
         compiled(linear_model(chain="persistent")).fit({**examples(), "index": np.arange(8.0)}, verbose=0)
-    with pytest.raises(ValueError, match=r"^num_examples must be given for data without an end\. Received: "):
-        compiled(linear_model(chain="persistent")).fit(datasets(examples()).repeat(), steps_per_epoch=2, verbose=0)
+
+
+@pytest.mark.fast
+def test_without_a_pass_over_the_data_the_number_of_examples_must_be_given():
+    def generator():
+        yield (examples(),)
+
+    for data, message in [
+        (generator(), "for data that is no dict of arrays, tf.data.Dataset or PyDataset. Received: generator"),
+        (datasets(examples()).repeat(), "for data without an end. Received: an infinite data set"),
+        (Batches(examples(), None), "for data without an end. Received: an infinite PyDataset"),
+    ]:
+        with pytest.raises(ValueError, match=f"^num_examples must be given {re.escape(message)}$"):
+            compiled(linear_model(chain="persistent")).fit(data, steps_per_epoch=1, verbose=0)
+        model = compiled(linear_model(chain="persistent", num_examples=8))
+        before = positions(model)
+        data = generator() if message.endswith("generator") else data  # one that failed is used up
+        model.fit(data, steps_per_epoch=1, shuffle=False, verbose=0)
+        assert np.any(positions(model) != before)
+    with pytest.raises(ValueError, match=r"^num_examples must be given where steps are taken without fit\. Received: "):
+        compiled(linear_model(chain="persistent")).train_on_batch(examples())
 
 
 @pytest.mark.fast
 def test_forms_of_data_with_an_index():
     x, y = examples(), np.ones(8)
-    for data in (x, datasets(x), datasets((x, y)), datasets((x, y, y)), tfzoo.data.load(np.ones([8, N]), batch_size=3)):
+    for data in (
+        x,
+        datasets(x),
+        datasets((x, y)),
+        datasets((x, y, y)),
+        Batches((x, y)),
+        tfzoo.data.load(np.ones([8, N]), batch_size=3),
+    ):
         assert persistent_chains.count_examples(data) == 8
     long = datasets({"image": x["image"], "index": x["index"] + 10})
     for data in (x, datasets((x, y))):

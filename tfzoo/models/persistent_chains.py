@@ -20,6 +20,7 @@ _NO_INDEX = (
     'persistent chains need data with an "index" for each example, as tfzoo.data.load gives: '
     'a dict {"image", "index"}; chain="noise" goes without.'
 )
+_NO_END = "num_examples must be given for data without an end."
 
 
 @keras.saving.register_keras_serializable("tfzoo")
@@ -72,6 +73,8 @@ class PersistentChains(keras.layers.Layer):
         self.positions.assign(tf.tensor_scatter_nd_update(self.positions, index, positions))
 
     def _checked(self, index: Tensor) -> Tensor:
+        if self.num_examples is None:
+            raise ValueError("num_examples must be given where steps are taken without fit. Received: None")
         message = f"index must be in 0 to {self.num_examples - 1}, a row of the persistent chains. Received: another"
         check = tf.debugging.Assert(tf.reduce_all((index >= 0) & (index < self.num_examples)), [message])
         with tf.control_dependencies([check] if check is not None else []):  # none in eager code
@@ -104,19 +107,30 @@ def count_examples(data: Any) -> int:
     """Returns the number of rows that a table for this data needs: the largest "index" plus one, by one pass over it.
 
     Args:
-      data: a dict of arrays, or a `tf.data.Dataset` of dicts (also of pairs or triples that begin with one).
+      data: a dict of arrays, or a `tf.data.Dataset` or `keras.utils.PyDataset` of dicts (also of pairs or triples that
+        begin with one).
 
     Raises:
-      ValueError: if there is no "index", or the data has no end.
+      ValueError: if there is no "index", the data has no end, or is of another kind, a generator say.
     """
-    if not isinstance(data, tf.data.Dataset):
+    if isinstance(data, (dict, np.ndarray)) or tf.is_tensor(data):
         index = batch_index(data)
         return int(tf.reduce_max(index)) + 1 if len(index) else 0
+    if isinstance(data, keras.utils.PyDataset):
+        if data.num_batches is None:
+            raise ValueError(f"{_NO_END} Received: an infinite PyDataset")
+        batches = (keras.utils.unpack_x_y_sample_weight(data[i])[0] for i in range(data.num_batches))
+        return max(map(count_examples, batches), default=0)
+    if not isinstance(data, tf.data.Dataset):
+        raise ValueError(
+            "num_examples must be given for data that is no dict of arrays, tf.data.Dataset or PyDataset. "
+            f"Received: {type(data).__name__}"
+        )
     spec, _, _ = keras.utils.unpack_x_y_sample_weight(data.element_spec)
     if not isinstance(spec, dict) or "index" not in spec:
         raise ValueError(f"{_NO_INDEX} Received: a data set of {_kind(spec)}")
     if data.cardinality() == tf.data.INFINITE_CARDINALITY:
-        raise ValueError("num_examples must be given for data without an end. Received: an infinite data set")
+        raise ValueError(f"{_NO_END} Received: an infinite data set")
 
     def largest(count: Tensor, *element: Any) -> Tensor:
         x, _, _ = keras.utils.unpack_x_y_sample_weight(element if len(element) > 1 else element[0])
