@@ -49,12 +49,30 @@ def test_resumed_training_equals_uninterrupted_training(tmp_path: pathlib.Path) 
     np.testing.assert_allclose([float(row["loss"]) for row in one], [float(row["loss"]) for row in two], rtol=1e-4)
 
 
-@pytest.mark.parametrize("victim", ["latest.weights.h5", "training_metadata.json", "noise.npy"])
-def test_a_half_written_backup_falls_back_to_the_epoch_before(tmp_path: pathlib.Path, victim: str) -> None:
+def half(whole: bytes) -> bytes:
+    """What a killed process leaves."""
+    return whole[: len(whole) // 2]
+
+
+def hollow(whole: bytes) -> bytes:
+    """What a full disk leaves, and a machine that stopped."""
+    return whole[: len(whole) // 10].ljust(len(whole), b"\0")
+
+
+@pytest.mark.parametrize(
+    ("victim", "torn"),
+    [
+        ("latest.weights.h5", half),
+        ("latest.weights.h5", hollow),
+        ("training_metadata.json", half),
+        ("noise.npy", half),
+    ],
+)
+def test_a_half_written_backup_falls_back_to_the_epoch_before(tmp_path: pathlib.Path, victim: str, torn) -> None:
     train(tmp_path, 3)
     broken = tmp_path / "backup" / victim
-    broken.write_bytes(broken.read_bytes()[: len(broken.read_bytes()) // 2])
-    train(tmp_path, 4)
+    broken.write_bytes(torn(broken.read_bytes()))
+    assert train(tmp_path, 4).history.epoch == [2, 3]
     assert [row["epoch"] for row in read_history(tmp_path / "history.csv")] == ["1", "2", "3", "4"]
 
 
@@ -73,7 +91,7 @@ def test_the_best_epoch_is_of_the_last_stage_once_that_has_begun(resumed_after: 
     kept = []
     for done, last in ((0, resumed_after), (resumed_after, 5)):
         checkpoint = BestCheckpoint(
-            filepath="none.keras", monitor="loss", past=losses[:done], first_stage_epochs=2, save_best_only=True
+            "none.keras", monitor="loss", past=losses[:done], first_stage_epochs=2, save_best_only=True
         )
         for epoch in range(done, last):
             model = types.SimpleNamespace(save=lambda path, overwrite, epoch=epoch: kept.append(epoch))
@@ -81,6 +99,28 @@ def test_the_best_epoch_is_of_the_last_stage_once_that_has_begun(resumed_after: 
             checkpoint.on_epoch_begin(epoch)
             checkpoint.on_epoch_end(epoch, {"loss": losses[epoch]})
     assert kept == [0, 1, 2, 3]
+
+
+@pytest.mark.fast
+def test_the_best_epoch_is_kept_until_the_next_one_is_whole(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "model.keras"
+
+    def save(target: pathlib.Path, overwrite: bool) -> None:
+        pathlib.Path(target).write_text("half")
+        if path.exists():
+            raise KeyboardInterrupt
+        pathlib.Path(target).write_text("whole")
+
+    checkpoint = BestCheckpoint(path, monitor="loss", past=[], first_stage_epochs=0, save_best_only=True)
+    checkpoint.set_model(types.SimpleNamespace(save=save))
+    checkpoint.on_epoch_end(0, {"loss": 2.0})
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.on_epoch_end(1, {"loss": 1.0})
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["whole"]
+    # A process that is killed has no time to remove its half, and no other one may take that for a whole.
+    (tmp_path / ".new.model.keras").write_text("half")
+    checkpoint.on_epoch_end(2, {"loss": 3.0})
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["whole"]
 
 
 @pytest.mark.fast

@@ -1,9 +1,11 @@
 """The command line, in this process: what it writes, what it prints, and how it fails."""
 
+import errno
 import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import time
 import nibabel
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 import tfzoo
@@ -45,7 +48,7 @@ def test_train_fills_a_run_folder(trained: pathlib.Path) -> None:
         "samples.png",
         "reconstructions.png",
     }
-    assert not [name for name in names if name.endswith(".new")]
+    assert not [name for name in names if ".new" in name]
     assert [row["epoch"] for row in read_history(trained / "history.csv")] == ["1", "2"]
     assert json.loads((trained / "config.json").read_text())["made_with"]["tfzoo"]
 
@@ -286,6 +289,25 @@ def test_debug_shows_the_traceback() -> None:
         cli.main(["sample", "nowhere", "--debug"])
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "Can't synchronously write data (error message = 'No space left on device', buf = 0x5)"),
+        shutil.Error([("backup/a", "backup.new/a", "[Errno 28] No space left on device: 'backup/a'")]),
+        tf.errors.ResourceExhaustedError(None, None, "runs/x/logs; No space left on device"),
+    ],
+)
+def test_a_full_disk_is_one_sentence(error: Exception, monkeypatch, capsys) -> None:
+    def train(*_, **__):
+        raise error
+
+    monkeypatch.setattr(group, "main", train)
+    for name in ("excepthook", "unraisablehook"):  # set for the rest of a process that ends
+        monkeypatch.setattr(sys, name, getattr(sys, name))
+    assert run("train", "vae_digits") == 1
+    assert re.fullmatch(r"Error: no space is left on the disk\. A training goes on [^\n]*\n", capsys.readouterr().err)
+
+
 def test_a_new_run_refuses_a_folder_in_use_and_an_unwritable_one(trained: pathlib.Path, tmp_path, capsys) -> None:
     before = sorted(trained.iterdir())
     assert run("train", "vae_digits", "--epochs", "1", "--out", str(trained)) == 1
@@ -351,7 +373,7 @@ def test_two_latents_have_pictures_of_their_geometry_and_posterior(tmp_path: pat
     assert run("posterior", str(folder), "--index", "3", "--points", "20", "--samples", "10") == 0
     with Image.open(folder / "posterior_3.png") as picture:
         assert len(np.unique(np.asarray(picture))) > 50
-    assert [path.name for path in folder.glob(".*.new")] == []
+    assert [path.name for path in folder.glob(".new.*")] == []
 
 
 def test_training_starts_from_other_weights(
@@ -450,7 +472,7 @@ def test_latents_draws_the_codes_of_some_epochs(
     pixels = np.asarray(Image.open(folder / "latents.png"))
     assert len(np.unique(pixels.reshape(-1, pixels.shape[-1]), axis=0)) > 100
     assert pixels.shape[1] > 3 * pixels.shape[0]  # four panels in a row
-    assert not list(folder.glob(".*.new"))
+    assert not list(folder.glob(".new.*"))
     assert run("latents", str(trained)) == 1
     assert capsys.readouterr().err.strip().endswith("VAE with latent_dim=16")
 

@@ -23,6 +23,7 @@ CORE = {"checks", "compiled", "math", "random", "types"}
 PARTS = {"networks", "bijectors", "integrators", "geometry", "transport", "distributions", "objectives"}
 LIBRARY = CORE | PARTS | {"models", "metrics", "data", "presets", "registry", "optimizers", "callbacks", "pictures"}
 MAY_IMPORT = {
+    "atomic_file": set(),
     "types": set(),
     "version": set(),
     "checks": set(),
@@ -38,21 +39,21 @@ MAY_IMPORT = {
     "objectives": CORE | {"integrators"},
     "metrics": {"math", "networks", "types"},
     "data": {"types"},
-    "pictures": {"types"},
+    "pictures": {"atomic_file", "types"},
     "presets": {"types"},
     "models": CORE | PARTS,
     "registry": {"types", "models", "presets"},
-    "callbacks": CORE | {"models", "data", "metrics", "transport", "pictures"},
+    "callbacks": CORE | {"models", "data", "metrics", "transport", "pictures", "atomic_file"},
     "evaluation": CORE | {"models", "data", "metrics", "objectives"},
     "recovery": CORE | {"models", "data", "metrics"},
     "optimizers": set(),
     "verification": CORE | {"models"},
-    "gallery": LIBRARY | {"runs", "posterior_grid", "latent_geometry"},
+    "gallery": LIBRARY | {"atomic_file", "runs", "posterior_grid", "latent_geometry"},
     "latent_geometry": CORE | {"models", "geometry", "integrators"},
     "posterior_grid": CORE | {"models"},
     "progress": LIBRARY,
     "run_config": LIBRARY,
-    "runs": LIBRARY | {"version", "run_config"},
+    "runs": LIBRARY | {"atomic_file", "version", "run_config"},
     "cli": LIBRARY
     | {
         "version",
@@ -71,7 +72,18 @@ MAY_IMPORT = {
 # Heavy packages, and the only parts that may import them.
 FOREIGN = {
     "keras": set(MAY_IMPORT)
-    - {"checks", "compiled", "types", "random", "math", "integrators", "geometry", "transport", "objectives"},
+    - {
+        "atomic_file",
+        "checks",
+        "compiled",
+        "types",
+        "random",
+        "math",
+        "integrators",
+        "geometry",
+        "transport",
+        "objectives",
+    },
     "tensorflow_probability": {"random", "bijectors", "integrators", "geometry", "distributions", "objectives"}
     | {"models"},
     "scipy": {"transport", "metrics", "math", "geometry", "posterior_grid"},

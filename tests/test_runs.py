@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfzoo import runs
+from tfzoo import callbacks, runs
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +58,22 @@ def test_a_run_without_a_whole_epoch_is_one_sentence(tmp_path: pathlib.Path) -> 
     runs._write_config(tmp_path, runs.RunConfig("vae", "digits", {}, {}))
     with pytest.raises(ValueError, match=r"an epoch at least\. Received: "):
         runs.load(tmp_path)
+
+
+def test_the_model_of_an_epoch_is_kept_before_its_loss_is_written_down(tmp_path: pathlib.Path, monkeypatch) -> None:
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    runs.train(tmp_path / "run", runs.RunConfig("vae", "digits", {"latent_dim": 2}, {}, epochs=1))
+    with monkeypatch.context() as patch:
+        patch.setattr(callbacks.BestCheckpoint, "on_epoch_end", killed)
+        with pytest.raises(KeyboardInterrupt):
+            runs.train(tmp_path / "run", epochs=2)
+    # A loss in the history that has no file would be one that the same epoch, trained again, does not fall below.
+    assert len(callbacks.read_history(tmp_path / "run" / "history.csv")) == 1
+    trained = runs.train(tmp_path / "run", epochs=2)
+    _, kept = runs.load(tmp_path / "run")
+    assert int(kept.optimizer.iterations) == int(trained.optimizer.iterations)
 
 
 def test_a_run_with_two_optimizers_and_falling_step_sizes_goes_on(tmp_path: pathlib.Path) -> None:

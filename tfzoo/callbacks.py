@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfzoo import pictures
+from tfzoo.atomic_file import replacing
 from tfzoo.types import TensorLike
 
 __all__ = [
@@ -121,23 +122,31 @@ class RecoveredImages(keras.callbacks.Callback):
 class BestCheckpoint(keras.callbacks.ModelCheckpoint):
     """Keeps the best epoch as `keras.callbacks.ModelCheckpoint`: of a model with a first stage, of those after it.
 
-    As long as the first stage goes on it is the best one of that, since losses of two stages are of two kinds.
+    As long as the first stage goes on it is the best one of that, since losses of two stages are of two kinds. The file
+    is replaced once the new one is whole.
 
     Args:
+      path: of the file, which ends in .keras.
       past: losses of the epochs that a training goes on from, from the first epoch on.
       first_stage_epochs: of the model.
-      **kwargs: `filepath`, `monitor` and the like of `keras.callbacks.ModelCheckpoint`.
+      **kwargs: `monitor`, `save_best_only` and the like of `keras.callbacks.ModelCheckpoint`.
     """
 
-    def __init__(self, *, past: Sequence[float], first_stage_epochs: int, **kwargs: Any):
+    def __init__(self, path: str | pathlib.Path, *, past: Sequence[float], first_stage_epochs: int, **kwargs: Any):
         comparable = past[first_stage_epochs:] or past
-        super().__init__(mode="min", initial_value_threshold=min(comparable, default=None), **kwargs)
+        super().__init__(path, mode="min", initial_value_threshold=min(comparable, default=None), **kwargs)
+        self._path = path
         self._first_stage_epochs = first_stage_epochs
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         super().on_epoch_begin(epoch, logs)
         if epoch == self._first_stage_epochs:
             self.best = math.inf
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        with replacing(self._path) as file:
+            self.filepath = str(file)
+            super().on_epoch_end(epoch, logs)
 
 
 class SafeBackup(keras.callbacks.BackupAndRestore):
@@ -160,7 +169,7 @@ class SafeBackup(keras.callbacks.BackupAndRestore):
     def on_train_begin(self, logs: dict | None = None) -> None:
         try:
             self._restore()
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, RuntimeError):  # h5py's ways to say that a file is torn
             shutil.rmtree(self._folder)
             if self._previous.exists():
                 self._previous.rename(self._folder)
@@ -175,9 +184,12 @@ class SafeBackup(keras.callbacks.BackupAndRestore):
         if self._folder.exists():
             beside = self._folder.with_name(self._folder.name + ".new")
             shutil.rmtree(beside, ignore_errors=True)
-            shutil.copytree(self._folder, beside)
-            shutil.rmtree(self._previous, ignore_errors=True)
-            beside.rename(self._previous)
+            try:
+                shutil.copytree(self._folder, beside)
+                shutil.rmtree(self._previous, ignore_errors=True)
+                beside.rename(self._previous)
+            finally:
+                shutil.rmtree(beside, ignore_errors=True)
         super().on_epoch_end(epoch, logs)
         np.save(self._folder / "noise.npy", np.asarray(self.model.seed_generator.state))
 
@@ -226,11 +238,8 @@ class LatentSnapshots(keras.callbacks.Callback):
             for element in self.dataset:
                 self._labels[np.asarray(element["index"])] = np.asarray(element["label"])
         self.folder.mkdir(exist_ok=True)
-        path = self.folder / f"epoch_{self._epoch:04}.npz"
-        beside = path.with_name(f".{path.name}.new")
-        with beside.open("wb") as file:
+        with replacing(self.folder / f"epoch_{self._epoch:04}.npz") as file:
             np.savez_compressed(file, positions=positions, labels=self._labels)
-        beside.replace(path)
 
 
 def spread_epochs(epochs: int, *, count: int = 7, every: int = 1) -> list[int]:
@@ -272,12 +281,10 @@ class ResumableHistory(keras.callbacks.Callback):
         rows = [row for row in read_history(self.path) if int(row["epoch"]) < epoch + 1]
         rows.append({"epoch": str(epoch + 1), **{key: f"{value:.6g}" for key, value in (logs or {}).items()}})
         names = list(dict.fromkeys(name for row in rows for name in row))
-        beside = self.path.with_name(f".{self.path.name}.new")
-        with beside.open("w", newline="") as file:
+        with replacing(self.path) as beside, beside.open("w", newline="") as file:
             writer = csv.DictWriter(file, names, restval="")
             writer.writeheader()
             writer.writerows(rows)
-        beside.replace(self.path)
 
 
 def read_history(path: str | pathlib.Path) -> list[dict[str, str]]:

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tfzoo import data, pictures, runs
+from tfzoo.atomic_file import replacing
 from tfzoo.callbacks import Snapshot
 from tfzoo.latent_geometry import Map, motion, paths, walks
 from tfzoo.models.base import LatentVariableModel
@@ -317,6 +318,5 @@ def _draw_mass(axes: Axes, model: LatentVariableModel, reach: float) -> None:
 
 
 def _save_figure(path: pathlib.Path, figure: Figure) -> None:
-    beside = path.with_name(f".{path.name}.new")
-    figure.savefig(beside, format="png", dpi=100)
-    beside.replace(path)
+    with replacing(path) as file:
+        figure.savefig(file, format="png", dpi=100)

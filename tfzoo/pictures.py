@@ -1,11 +1,11 @@
 """Images as grids that a person can look at."""
 
 import os
-import pathlib
 
 import numpy as np
 from PIL import Image
 
+from tfzoo.atomic_file import replacing
 from tfzoo.types import TensorLike
 
 __all__ = ["grid", "recovery", "save", "seen"]
@@ -89,7 +89,5 @@ def save(path: str | os.PathLike, picture: np.ndarray) -> None:
     """Writes a picture ``uint8 [height, width, 1 or 3]`` as PNG, small ones enlarged without smoothing."""
     image = Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
     factor = max(1, _LARGEST // max(image.size))
-    path = pathlib.Path(path)
-    beside = path.with_name(f".{path.name}.new")
-    image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST).save(beside, format="png")
-    beside.replace(path)
+    with replacing(path) as file:
+        image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST).save(file, format="png")

@@ -24,6 +24,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfzoo import data, registry
+from tfzoo.atomic_file import replacing
 from tfzoo.callbacks import (
     BestCheckpoint,
     ImageGrids,
@@ -147,14 +148,15 @@ def train(
         epochs=config.epochs,
         verbose=verbose,
         callbacks=[
-            ResumableHistory(folder / "history.csv"),
             BestCheckpoint(
-                filepath=folder / "model.keras",
+                folder / "model.keras",
                 monitor=monitor,
                 past=past,
                 first_stage_epochs=model.first_stage_epochs,
                 save_best_only=model.selects_on_validation,
             ),
+            # After the file: a loss in the history is one whose model has been kept, if it was the best.
+            ResumableHistory(folder / "history.csv"),
             keras.callbacks.TensorBoard(folder / "logs", write_graph=False),
             ImageGrids(
                 folder / "logs" / "images", shown, every=max(1, config.epochs // 20), value_range=config.value_range
@@ -211,7 +213,8 @@ def write_per_image(
     path = _per_image_path(folder, metric, split)
     path.parent.mkdir(exist_ok=True)
     rows = "".join(f"{index},{value:.9g}\n" for index, value in zip(*values, strict=True))
-    _write_beside(path, f"index,{metric}\n{rows}")
+    with replacing(path) as file:
+        file.write_text(f"index,{metric}\n{rows}")
     return path
 
 
@@ -248,13 +251,8 @@ def _per_image_path(folder: str | os.PathLike, metric: str, split: str) -> pathl
 
 
 def _write_json(path: pathlib.Path, values: dict[str, Any]) -> None:
-    _write_beside(path, json.dumps(values, indent=2) + "\n")
-
-
-def _write_beside(path: pathlib.Path, text: str) -> None:
-    beside = path.with_name(f".{path.name}.new")
-    beside.write_text(text)
-    beside.replace(path)
+    with replacing(path) as file:
+        file.write_text(json.dumps(values, indent=2) + "\n")
 
 
 def _read_config(folder: pathlib.Path) -> RunConfig:

@@ -3,6 +3,8 @@
 Exit status 0: done; 1: an error, said in one line; 2: a command that cannot be understood.
 """
 
+import errno
+import os
 import sys
 
 import click
@@ -12,6 +14,8 @@ from tfzoo.cli import exporting, listing, looking, measuring, quickstart, traini
 from tfzoo.cli.group import group
 
 __all__ = ["main"]
+
+_GO_ON = "A training goes on from its last epoch with: tfzoo train --resume RUN"
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -23,11 +27,20 @@ def main(arguments: list[str] | None = None) -> None:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("Interrupted. A training goes on from its last epoch with: tfzoo train --resume RUN", err=True)
+        click.echo(f"Interrupted. {_GO_ON}", err=True)
         sys.exit(1)
     except Exception as error:
         if "--debug" in arguments:
             raise
-        click.echo(f"Error: {' '.join(str(error).split()) or type(error).__name__}", err=True)
+        sentence = " ".join(str(error).split()) or type(error).__name__
+        if os.strerror(errno.ENOSPC) in sentence:  # the words of h5py, shutil, TensorFlow, each in a text of its own
+            sentence = f"no space is left on the disk. {_GO_ON}"
+            # Files that h5py still holds fail once more as they are closed, and would say so in tracebacks.
+            sys.excepthook = sys.unraisablehook = _say_nothing
+        click.echo(f"Error: {sentence}", err=True)
         sys.exit(1)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _say_nothing(*_: object) -> None:
+    pass
