@@ -148,8 +148,8 @@ def _sub_pixel(small: Tensor, kernel: Tensor, stride: int) -> Tensor:
     pixels = tf.reshape(tf.transpose(pixels, [0, *between]), [-1, *[stride * size for size in blocks], filters])
     if not any(shifts):
         return pixels
-    ends = (slice(shift, shift + stride * size) for size, shift in zip(sizes, shifts, strict=True))
-    return pixels[(slice(None), *ends)]
+    ends = [slice(None)] + [slice(shift, shift + stride * size) for size, shift in zip(sizes, shifts, strict=True)]
+    return pixels[tuple(ends)]
 
 
 @functools.cache
