@@ -66,6 +66,7 @@ def hollow(whole: bytes) -> bytes:
         ("latest.weights.h5", hollow),
         ("training_metadata.json", half),
         ("noise.npy", half),
+        ("noise.npy", lambda whole: b""),
     ],
 )
 def test_a_half_written_backup_falls_back_to_the_epoch_before(tmp_path: pathlib.Path, victim: str, torn) -> None:

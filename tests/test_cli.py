@@ -18,8 +18,9 @@ import tensorflow as tf
 from PIL import Image
 
 import tfzoo
-from tfzoo import cli, runs
+from tfzoo import cli, evaluation, runs
 from tfzoo.callbacks import read_history
+from tfzoo.cli import training
 from tfzoo.cli.group import group
 
 
@@ -83,14 +84,12 @@ def test_evaluate_writes_metrics_that_say_how(trained: pathlib.Path, capsys: pyt
 def test_compare_pairs_images(trained: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture) -> None:
     for count in ("20", "30"):
         assert run("evaluate", str(trained), "--metrics", "mse", "--images", count) == 0
-        assert len((trained / "per_image" / "mse_test.csv").read_text().splitlines()) == int(count) + 1
+        assert len((trained / "per_image" / "mse_test.csv").read_text().splitlines()) == int(count) + 2
     other = tmp_path / "other"
     (other / "per_image").mkdir(parents=True)
-    _, *rows = (trained / "per_image" / "mse_test.csv").read_text().splitlines()
+    how, _, *rows = (trained / "per_image" / "mse_test.csv").read_text().splitlines()
     lower = [f"{index},{float(value) - 0.25}" for index, value in (row.split(",") for row in rows[:12])]
-    (other / "per_image" / "mse_test.csv").write_text("\n".join(["index,mse", *lower]) + "\n")
-    for name in ("config.json", "metrics.json"):
-        (other / name).write_text((trained / name).read_text())
+    (other / "per_image" / "mse_test.csv").write_text("\n".join([how, "index,mse", *lower]) + "\n")
     capsys.readouterr()
     assert run("compare", str(trained), str(other), "--metric", "mse") == 0
     printed = capsys.readouterr().out
@@ -99,8 +98,8 @@ def test_compare_pairs_images(trained: pathlib.Path, tmp_path: pathlib.Path, cap
     assert "…" not in printed  # the folders' names are whole
     assert run("compare", str(trained), str(other), "--metric", "fid") == 1
     assert capsys.readouterr().err.startswith("Error: the run must have fid of each image")
-    config = json.loads((trained / "config.json").read_text())
-    (other / "config.json").write_text(json.dumps({**config, "dataset": "mnist"}))
+    file = other / "per_image" / "mse_test.csv"
+    file.write_text(file.read_text().replace("digits", "mnist"))
     assert run("compare", str(trained), str(other), "--metric", "mse") == 1
     assert capsys.readouterr().err.startswith("Error: runs must be measured on the same data. Received: ")
 
@@ -266,6 +265,8 @@ def test_errors_are_one_line_and_leave_nothing(
         ["train", "vae_digits", "--epochs", "0"],
         ["train", "vae_digits", "--set", "latent_dim"],
         ["train", "vae_digits", "--resume", "there"],
+        ["train", "--resume", "there", "--learning-rate", "0.1"],
+        ["evaluate", "there", "--metrics", " "],
         ["sample"],
     ],
 )
@@ -277,11 +278,55 @@ def test_commands_that_cannot_be_understood_exit_with_2(arguments: list[str], tm
 
 def test_unknown_metric_and_unwritable_pictures_are_errors(trained: pathlib.Path, capsys) -> None:
     assert run("evaluate", str(trained), "--metrics", "nil") == 1
-    assert capsys.readouterr().err.strip().endswith("Received: 'nil'")
+    assert capsys.readouterr().err.strip().endswith("auprc, recovery. Received: 'nil'")
+    assert run("evaluate", str(trained), "--metrics", "mse", "--mask", "box") == 1
+    assert capsys.readouterr().err.strip().endswith("are of recovery. Received: mse")
     assert run("sample", str(trained), "--out", "/no/such/folder/x.png") == 1
     assert "Received: /no/such/folder/x.png" in capsys.readouterr().err
     assert run("reconstruct", str(trained), "--index", "100000") == 1
     assert "Received: 100000" in capsys.readouterr().err
+
+
+def test_what_is_wrong_is_said_before_any_work(trained: pathlib.Path, tmp_path: pathlib.Path, monkeypatch, capsys):
+    folder = tmp_path / "run"
+    shutil.copytree(trained, folder)
+    monkeypatch.setattr(evaluation, "evaluate", lambda *_, **__: pytest.fail("hours of work"))
+    for masks in ([], ["--mask", "no_such_mask"]):
+        assert run("evaluate", str(folder), "--metrics", "nll,recovery", *masks) == 1
+        assert "Received: " in capsys.readouterr().err
+    for torn in ("", '{"mse": {', "[]"):
+        (folder / "metrics.json").write_text(torn)
+        assert run("evaluate", str(folder), "--metrics", "nll") == 1
+        assert capsys.readouterr().err.strip().endswith(f"Received: {folder / 'metrics.json'}")
+
+
+def test_a_resumed_run_keeps_what_it_has(trained: pathlib.Path, tmp_path: pathlib.Path, capsys) -> None:
+    assert run("train", "--resume", str(trained), "--set", "latent_dim=3", "--seed", "1") == 2
+    assert capsys.readouterr().err.strip().endswith("Received: --set --seed")
+    before = (trained / "config.json").read_text()
+    assert run("train", "--resume", str(trained), "--epochs", "1") == 1
+    assert capsys.readouterr().err.strip().endswith("epochs must be at least 2: so many are trained. Received: 1")
+    assert (trained / "config.json").read_text() == before
+
+
+@pytest.mark.parametrize("option", ["--value-range=-1,1", "--set=event_shape=[28,28,1]", "--set=scale=1e-3x"])
+def test_a_request_that_cannot_be_trained_leaves_no_folder(option: str, tmp_path: pathlib.Path, capsys) -> None:
+    assert run("train", "vae", "--data", "digits", "--epochs", "1", option, "--out", str(tmp_path / "run")) == 1
+    assert "Received: " in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_settings_are_numbers_as_people_write_them() -> None:
+    settings = ("a=1e-3", "b=0.5", "c=2", "d=true", "e=word", "hidden-units=[4, 8]", "f=null")
+    expected = {"a": 1e-3, "b": 0.5, "c": 2, "d": True, "e": "word", "hidden_units": [4, 8], "f": None}
+    assert training._parse_settings(settings) == expected
+
+
+def test_a_float64_model_trains(tmp_path: pathlib.Path) -> None:
+    options = ["--epochs", "1", "--set", "dtype=float64", "--set", "latent_dim=2", "--batch-size", "500", "--quiet"]
+    assert run("train", "vae", "--data", "digits", *options, "--out", str(tmp_path / "run")) == 0
+    _, model = runs.load(tmp_path / "run")
+    assert model.sample(1).dtype == tf.float64
 
 
 def test_debug_shows_the_traceback() -> None:
@@ -519,7 +564,7 @@ def test_recovery_is_measured_beside_plain_fills(masked: pathlib.Path, trained: 
     assert all(own[name] > 0 for name in ("recovery_own", "mean_image", "neighbours", "standard_error"))
     assert found["recovery_left"]["coverage"] == 0.5
     assert "mean of 2 completions by short_run of 3 steps" in found["recovery_left"]["estimator"]
-    assert len((masked / "per_image" / "recovery_left_test.csv").read_text().splitlines()) == 21
+    assert len((masked / "per_image" / "recovery_left_test.csv").read_text().splitlines()) == 22
     capsys.readouterr()
     assert run("evaluate", str(trained), "--metrics", "recovery") == 1
     assert capsys.readouterr().err.strip().endswith("such as --mask square:20, for whole images. Received: none")

@@ -1,5 +1,6 @@
 """Run folders on data of the user's own."""
 
+import contextlib
 import pathlib
 
 import numpy as np
@@ -42,8 +43,12 @@ def test_what_is_evaluated_is_binarised_once(tmp_path: pathlib.Path) -> None:
     first, second = (np.concatenate([batch["image"] for batch in runs.load_split(config, "test")]) for _ in range(2))
     np.testing.assert_array_equal(first, second)
     assert set(np.unique(first)) == {0.0, 1.0}
-    dataset = runs.load_split(config, "train", shuffle=False)
-    one, two = (np.concatenate([batch["image"] for batch in dataset]) for _ in range(2))
+    dataset = runs.load_split(config, "train")
+    (one, first), (two, second) = (
+        (np.concatenate([batch[key] for batch in batches]) for key in ("image", "index"))
+        for batches in (list(dataset), list(dataset))
+    )
+    one, two = one[np.argsort(first)], two[np.argsort(second)]
     assert (one != two).any()
 
 
@@ -58,6 +63,52 @@ def test_a_run_without_a_whole_epoch_is_one_sentence(tmp_path: pathlib.Path) -> 
     runs._write_config(tmp_path, runs.RunConfig("vae", "digits", {}, {}))
     with pytest.raises(ValueError, match=r"an epoch at least\. Received: "):
         runs.load(tmp_path)
+
+
+def test_a_run_knows_its_data_from_every_working_directory(folder_of_images, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(folder_of_images.parent)
+    for name in (folder_of_images.name, f"./{folder_of_images.name}/"):
+        config = runs.RunConfig.of("vae", name, data_options={"data_dir": "tfds"}, initial_weights=name)
+        assert config.dataset == config.initial_weights == str(folder_of_images)
+        assert config.data_options["data_dir"] == str(folder_of_images.parent / "tfds")
+    (folder_of_images.parent / "digits").mkdir()
+    assert runs.RunConfig.of("vae", "digits", initial_weights="vae_mnist").initial_weights == "vae_mnist"
+    assert runs.RunConfig.of("vae", "digits").dataset == "digits"
+    assert runs.RunConfig.of("vae", "no_such").dataset == "no_such"
+
+
+@pytest.mark.parametrize(
+    ("split", "one", "other", "wrong"),
+    [
+        ("test", {"binarize": "dynamic"}, {"binarize": "static"}, None),
+        ("test", {"binarize": None}, {}, None),
+        ("test", {"value_range": [0.0, 1.0], "data_dir": "here"}, {}, None),
+        ("test", {"binarize": "dynamic"}, {"binarize": "dynamic", "seed": 7}, None),
+        ("train", {"binarize": "dynamic"}, {"binarize": "dynamic", "seed": 7}, "data"),
+        ("train", {}, {"seed": 7}, None),
+        ("test", {"binarize": "dynamic"}, {}, "data"),
+        ("test", {"value_range": [-1.0, 1.0]}, {}, "data"),
+        ("test", {"settings": {"samples": 5}}, {"settings": {"samples": 50}}, "settings"),
+    ],
+)
+def test_what_is_compared_is_of_the_same_images_and_measured_alike(tmp_path, split, one, other, wrong) -> None:
+    values = (np.arange(3), np.ones(3))
+    for name, options in (("one", dict(one)), ("other", dict(other))):
+        folder, settings = tmp_path / name, options.pop("settings", None)
+        folder.mkdir()
+        runs._write_config(folder, runs.RunConfig("vae", "digits", {}, options, seed=options.pop("seed", 0)))
+        runs.write_per_image(folder, "nll", split, values, settings=settings)
+        assert runs.read_per_image(folder, "nll", split) == {0: 1.0, 1: 1.0, 2: 1.0}
+    expected = pytest.raises(ValueError, match=f"the same {wrong}. Received: ") if wrong else contextlib.nullcontext()
+    with expected:
+        runs.check_comparable(tmp_path / "one", tmp_path / "other", "nll", split)
+
+
+def test_training_images_are_binarised_once_where_they_are_measured() -> None:
+    config = runs.RunConfig("vae", "digits", {}, {"binarize": "dynamic"})
+    dataset = runs.load_split(config, "train", shuffle=False)
+    one, two = (np.concatenate([batch["image"] for batch in dataset]) for _ in range(2))
+    np.testing.assert_array_equal(one, two)
 
 
 def test_the_model_of_an_epoch_is_kept_before_its_loss_is_written_down(tmp_path: pathlib.Path, monkeypatch) -> None:

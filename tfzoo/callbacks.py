@@ -69,7 +69,8 @@ class ImageGrids(keras.callbacks.Callback):
             return
         # The same noise at each epoch, so that what changes from picture to picture is the model.
         samples = self.model.sample(self.num_samples, seed=0)
-        pairs = tf.concat([self.images, self._reconstruct(self.images)], 0)
+        reconstructions = self._reconstruct(self.images)
+        pairs = tf.concat([tf.cast(self.images, reconstructions.dtype), reconstructions], 0)
         with self._writer.as_default(step=epoch + 1):
             for name, images, columns in (("samples", samples, 8), ("reconstructions", pairs, len(self.images))):
                 tf.summary.image(name, pictures.grid(images, columns=columns, value_range=self.value_range)[None])
@@ -169,7 +170,7 @@ class SafeBackup(keras.callbacks.BackupAndRestore):
     def on_train_begin(self, logs: dict | None = None) -> None:
         try:
             self._restore()
-        except (OSError, ValueError, KeyError, RuntimeError):  # h5py's ways to say that a file is torn
+        except (OSError, EOFError, ValueError, KeyError, RuntimeError):  # h5py's and NumPy's ways to say: a torn file
             shutil.rmtree(self._folder)
             if self._previous.exists():
                 self._previous.rename(self._folder)
@@ -191,7 +192,8 @@ class SafeBackup(keras.callbacks.BackupAndRestore):
             finally:
                 shutil.rmtree(beside, ignore_errors=True)
         super().on_epoch_end(epoch, logs)
-        np.save(self._folder / "noise.npy", np.asarray(self.model.seed_generator.state))
+        with replacing(self._folder / "noise.npy") as file:
+            np.save(file, np.asarray(self.model.seed_generator.state))
 
 
 class Snapshot(NamedTuple):

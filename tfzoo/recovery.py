@@ -62,11 +62,7 @@ def measure(
     Raises:
       ValueError: for images without masks where no kind is given, an unknown kind, or examples that are no images.
     """
-    if len(model.event_shape) != 3:
-        raise ValueError(f"recovery is for images [H, W, C]. Received: event_shape {model.event_shape}")
-    if not masks and "mask" not in dataset.element_spec:
-        raise ValueError("recovery needs a kind of masks, such as --mask square:20, for whole images. Received: none")
-    kinds: list[Mask | None] = [Mask.of(kind) for kind in masks] or [None]
+    kinds = check_masks(model, dataset, masks)
     check_positive("num_completions", num_completions)
     options = {} if num_steps is None else {"num_steps": num_steps}
     donors, donors_mask = _donors(training)
@@ -111,6 +107,15 @@ def measure(
             "per_image": (index.astype(np.int64)[defined], ours[defined]),
         }
     return results
+
+
+def check_masks(model: LatentVariableModel, dataset: tf.data.Dataset, masks: Sequence[str]) -> list[Mask | None]:
+    """Returns the kinds of masks that `measure` takes in turn, None for the data set's own; errors are as there."""
+    if len(model.event_shape) != 3:
+        raise ValueError(f"recovery is for images [H, W, C]. Received: event_shape {model.event_shape}")
+    if not masks and "mask" not in dataset.element_spec:
+        raise ValueError("recovery needs a kind of masks, such as --mask square:20, for whole images. Received: none")
+    return [Mask.of(kind) for kind in masks] or [None]
 
 
 def _donors(training: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray]:

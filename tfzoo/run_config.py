@@ -1,7 +1,8 @@
 """What a run is made with: a model or a preset, a data set, and how it is trained."""
 
 import dataclasses
-from collections.abc import Mapping
+import pathlib
+from collections.abc import Container, Mapping
 from typing import Any
 
 import keras
@@ -94,7 +95,14 @@ class RunConfig:
         elif dataset is None:
             registry.create_model(name, event_shape=(1,))  # an unknown name is the greater mistake
             raise ValueError(f"the model {name} needs a data set. Received: none")
-        config = cls(name, dataset, dict(model_options or {}), dict(data_options or {}), **changes)
+        data_options = dict(data_options or {})
+        # A run is gone on with, and measured, from other working directories too.
+        dataset = _name_or_path(dataset, data.list_datasets())
+        if data_options.get("data_dir"):
+            data_options["data_dir"] = _resolved(data_options["data_dir"])
+        if changes.get("initial_weights"):
+            changes["initial_weights"] = _name_or_path(changes["initial_weights"], PRESETS)
+        config = cls(name, dataset, dict(model_options or {}), data_options, **changes)
         if not hasattr(keras.optimizers, config.optimizer):
             raise ValueError(f"optimizer must be a class of keras.optimizers. Received: {config.optimizer!r}")
         return config
@@ -149,3 +157,13 @@ class RunConfig:
                 jit_compile=self.jit_compile,
             )
         return model
+
+
+def _name_or_path(source: str, names: Container[str]) -> str:
+    """Returns the absolute path of a file or folder; a name, and what is not there, stays as it is."""
+    path = _resolved(source)
+    return path if source not in names and pathlib.Path(path).exists() else source
+
+
+def _resolved(path: str) -> str:
+    return str(pathlib.Path(path).expanduser().resolve())

@@ -36,6 +36,7 @@ from tfzoo.callbacks import (
     spread_epochs,
 )
 from tfzoo.models.base import LatentVariableModel
+from tfzoo.models.validation import check_images
 from tfzoo.presets import PRESETS
 from tfzoo.run_config import RunConfig
 from tfzoo.version import __version__
@@ -47,6 +48,7 @@ __all__ = [
     "check_comparable",
     "load",
     "load_split",
+    "read_metrics",
     "read_per_image",
     "train",
     "write_per_image",
@@ -61,10 +63,10 @@ def load_split(
     """Returns a split of the run's data.
 
     All but the training split are binarised once, where the run binarises, and in the same way for every run: what is
-    measured on them can be compared.
+    measured on them can be compared. The training split is binarised once where it is not shuffled.
     """
     options = dict(config.data_options)
-    if split != "train" and options.get("binarize") == "dynamic":
+    if options.get("binarize") == "dynamic" and (split != "train" or shuffle is False):
         options["binarize"] = "static"
     batch_size = batch_size or config.batch_size
     return data.load(
@@ -120,6 +122,9 @@ def train(
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"a new run needs a new folder; to go on with a run, resume it. Received: {folder}")
     if epochs is not None:
+        trained = 0 if new else max((int(row["epoch"]) for row in read_history(folder / "history.csv")), default=0)
+        if epochs < trained:
+            raise ValueError(f"epochs must be at least {trained}: so many are trained. Received: {epochs}")
         config = dataclasses.replace(config, epochs=epochs)
 
     # All that can be wrong with the request goes wrong here, before anything is written.
@@ -134,6 +139,7 @@ def train(
             f"mask is for models that infer by a Markov chain, such as abp. Received: {config.mask} for {config.name}"
         )
     shown = next(iter((validation or training).unbatch().batch(8)))["image"]
+    check_images(shown, model.event_shape, model.likelihood_layer.value_range)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _write_config(folder, config)
@@ -197,25 +203,63 @@ def _initial_model(source: str) -> LatentVariableModel:
 def add_metrics(folder: str | os.PathLike, results: dict[str, dict[str, Any]]) -> pathlib.Path:
     """Adds results to a run's metrics.json, in place of earlier ones of the same name, and returns its path."""
     path = pathlib.Path(folder) / "metrics.json"
-    _write_json(path, {**_read_metrics(folder), **results})
+    _write_json(path, {**read_metrics(folder), **results})
     return path
 
 
-def _read_metrics(folder: str | os.PathLike) -> dict[str, Any]:
+def read_metrics(folder: str | os.PathLike) -> dict[str, Any]:
+    """Returns what a run's metrics.json has; nothing where there is none.
+
+    Raises:
+      ValueError: if it cannot be read.
+    """
     path = pathlib.Path(folder) / "metrics.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+    try:
+        values = json.loads(path.read_text()) if path.exists() else {}
+    except ValueError:
+        values = None
+    if not isinstance(values, dict):
+        raise ValueError(f"a run's metrics.json must be that of tfzoo evaluate, or not there. Received: {path}")
+    return values
 
 
 def write_per_image(
-    folder: str | os.PathLike, metric: str, split: str, values: tuple[np.ndarray, np.ndarray]
+    folder: str | os.PathLike,
+    metric: str,
+    split: str,
+    values: tuple[np.ndarray, np.ndarray],
+    *,
+    settings: dict[str, Any] | None = None,
 ) -> pathlib.Path:
-    """Writes a metric's value for each image, ``index,value`` by row, and returns the file's path."""
+    """Writes a metric's value for each image, and returns the file's path.
+
+    The file begins with a comment, what was measured and how, which `check_comparable` reads; then ``index,value`` by
+    row.
+
+    Args:
+      folder: of the run.
+      metric: its name.
+      split: of the run's data.
+      values: the images' indices ``[N]`` and their values ``[N]``.
+      settings: what the values depend on, beside model and data: numbers of samples, say.
+    """
     path = _per_image_path(folder, metric, split)
     path.parent.mkdir(exist_ok=True)
+    how = json.dumps({"data": _data(_read_config(pathlib.Path(folder)), split), "settings": settings or {}})
     rows = "".join(f"{index},{value:.9g}\n" for index, value in zip(*values, strict=True))
     with replacing(path) as file:
-        file.write_text(f"index,{metric}\n{rows}")
+        file.write_text(f"# {how}\nindex,{metric}\n{rows}")
     return path
+
+
+def _data(config: RunConfig, split: str) -> dict[str, Any]:
+    """Returns what the images of a split, as they are measured, depend on."""
+    options = {key: value for key, value in config.data_options.items() if key != "data_dir" and value is not None}
+    if options.get("binarize"):
+        options["binarize"] = "static"  # see `load_split`
+    if split == "train" and {"binarize", "mask"} & set(options):
+        options["seed"] = config.seed
+    return {"name": config.dataset, **options, "value_range": list(config.value_range)}
 
 
 def read_per_image(folder: str | os.PathLike, metric: str, split: str) -> dict[int, float]:
@@ -224,26 +268,27 @@ def read_per_image(folder: str | os.PathLike, metric: str, split: str) -> dict[i
     Raises:
       ValueError: if the run was not measured so.
     """
-    path = _per_image_path(folder, metric, split)
-    try:
-        _, *rows = path.read_text().splitlines()
-    except OSError:
-        raise ValueError(
-            f"the run must have {metric} of each image of the split {split}, from tfzoo evaluate. Received: {folder}"
-        ) from None
+    _, rows = _read_per_image(folder, metric, split)
     return {int(index): float(value) for index, value in (row.split(",") for row in rows)}
 
 
-def check_comparable(folder: str | os.PathLike, other: str | os.PathLike, metric: str) -> None:
+def check_comparable(folder: str | os.PathLike, other: str | os.PathLike, metric: str, split: str) -> None:
     """Raises ValueError where two runs' values of a metric are not of the same images, or not measured alike."""
-    configs = [_read_config(pathlib.Path(each)) for each in (folder, other)]
-    for name, values in {
-        "data": [{**config.data_options, "of": config.dataset} for config in configs],
-        "samples": [{"number": _read_metrics(each).get(metric, {}).get("num_samples")} for each in (folder, other)],
-    }.items():
-        ours, theirs = ({key: value for key, value in each.items() if key != "data_dir"} for each in values)
-        if ours != theirs:
-            raise ValueError(f"runs must be measured on the same {name}. Received: {ours} and {theirs}")
+    ours, theirs = (_read_per_image(each, metric, split)[0] for each in (folder, other))
+    for name in ("data", "settings"):
+        if ours[name] != theirs[name]:
+            raise ValueError(f"runs must be measured on the same {name}. Received: {ours[name]} and {theirs[name]}")
+
+
+def _read_per_image(folder: str | os.PathLike, metric: str, split: str) -> tuple[dict[str, Any], list[str]]:
+    """Returns how a metric was measured, and its rows."""
+    try:
+        how, _, *rows = _per_image_path(folder, metric, split).read_text().splitlines()
+        return json.loads(how.removeprefix("# ")), rows
+    except (OSError, ValueError):
+        raise ValueError(
+            f"the run must have {metric} of each image of the split {split}, from tfzoo evaluate. Received: {folder}"
+        ) from None
 
 
 def _per_image_path(folder: str | os.PathLike, metric: str, split: str) -> pathlib.Path:

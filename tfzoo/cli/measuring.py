@@ -42,6 +42,8 @@ def _evaluate(
     """Measure a run's model; writes metrics.json beside it."""
     annealing = evaluation.Annealing(ais_images, ais_steps, ais_chains)
     names = None if metrics is None else [name.strip() for name in metrics.split(",") if name.strip()]
+    if names == []:
+        raise click.UsageError(f"--metrics takes names, such as elbo,nll. Received: {metrics!r}")
     measure(run, names, annealing=annealing, **options)
 
 
@@ -71,6 +73,15 @@ def measure(
     if images:
         dataset = evaluation.subset(dataset, images, batch_size=batch_size, held_out=config.held_out)
     names = evaluation.default_metrics(model) if metrics is None else metrics
+    # What can be wrong is looked at before hours of work.
+    runs.read_metrics(run)
+    for name in names:
+        if name not in _METRICS:
+            raise ValueError(f"metrics must be among {', '.join(_METRICS)}. Received: {name!r}")
+    if "recovery" in names:
+        recovery.check_masks(model, dataset, masks)
+    elif masks or completions != 1 or completion_steps:
+        raise ValueError(f"--mask, --completions and --completion-steps are of recovery. Received: {', '.join(names)}")
     with bars() as progress:
         results = evaluation.evaluate(
             model,
@@ -99,9 +110,11 @@ def measure(
                 seed=seed,
                 progress=progress,
             )
+    of_recovery = {"completions": completions, "steps": completion_steps}
     for name, values in results.items():
         if "per_image" in values:
-            runs.write_per_image(run, name, split, values.pop("per_image"))
+            settings = of_recovery if name.startswith("recovery") else {"samples": samples} if name == "nll" else {}
+            runs.write_per_image(run, name, split, values.pop("per_image"), settings=settings)
     path = runs.add_metrics(run, {name: {**values, "split": split} for name, values in results.items()})
     table = _table("metric", "value", "standard error", "images", "how")
     for name, values in results.items():
@@ -131,7 +144,7 @@ def _compare(run: pathlib.Path, others: tuple[pathlib.Path, ...], metric: str, s
     first = runs.read_per_image(run, metric, split)
     table = _table("run", "other", f"{metric}, difference", "standard error", "images")
     for other in others:
-        runs.check_comparable(run, other, metric)
+        runs.check_comparable(run, other, metric, split)
         difference, error, count = evaluation.paired_difference(first, runs.read_per_image(other, metric, split))
         table.add_row(str(run), str(other), f"{difference:+.4g}", f"{error:.2g}", str(count))
     console.print(table)

@@ -1,5 +1,6 @@
 """The verb `train`."""
 
+import contextlib
 import datetime
 import pathlib
 from typing import Any
@@ -20,8 +21,15 @@ def _parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
         key, equals, value = setting.partition("=")
         if not equals or not key:
             raise click.UsageError(f"--set takes KEY=VALUE. Received: {setting!r}")
-        values[key.replace("-", "_")] = yaml.safe_load(value)
+        values[key.replace("-", "_")] = _parse_value(value)
     return values
+
+
+def _parse_value(text: str) -> Any:
+    value = yaml.safe_load(text)
+    with contextlib.suppress(ValueError):  # YAML 1.1 takes 1e-3, without a point, for a word
+        return float(value) if isinstance(value, str) else value
+    return value
 
 
 def _parse_classes(context: click.Context, parameter: click.Parameter, value: str | None) -> list[int] | None:
@@ -84,8 +92,7 @@ def _train(
     recovered images. A run that was killed goes on with --resume and loses one epoch at most.
     """
     if resume is not None:
-        if name is not None:
-            raise click.UsageError("--resume takes the model from its run: leave out the name.")
+        _check_resumes(click.get_current_context())
         folder = resume
         fit(folder, None, epochs, quiet)
     else:
@@ -116,6 +123,20 @@ def _train(
         fit(folder, config, quiet=quiet)
     draw_pictures(folder)
     say("run", folder)
+
+
+def _check_resumes(context: click.Context) -> None:
+    """Raises UsageError for what a run has decided when it was new."""
+    given = [
+        parameter.opts[0].upper() if isinstance(parameter, click.Argument) else parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name not in ("resume", "epochs", "quiet", "debug")
+        and context.get_parameter_source(parameter.name or "") is click.core.ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise click.UsageError(
+            f"--resume goes on with what its run has; --epochs may be new. Received: {' '.join(given)}"
+        )
 
 
 def fit(folder: pathlib.Path, config: runs.RunConfig | None, epochs: int | None = None, quiet: bool = False) -> None:
