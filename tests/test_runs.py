@@ -45,7 +45,7 @@ def test_what_is_evaluated_is_binarised_once(tmp_path: pathlib.Path) -> None:
     assert set(np.unique(first)) == {0.0, 1.0}
     dataset = runs.load_split(config, "train")
     (one, first), (two, second) = (
-        (np.concatenate([batch[key] for batch in batches]) for key in ("image", "index"))
+        [np.concatenate([batch[key] for batch in batches]) for key in ("image", "index")]
         for batches in (list(dataset), list(dataset))
     )
     one, two = one[np.argsort(first)], two[np.argsort(second)]
