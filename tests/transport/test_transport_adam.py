@@ -109,3 +109,18 @@ def test_divergence_of_other_numbers_of_points():
     exact = reference.transport_cost(source, target, np.full(60, 1 / 60), np.full(20, 1 / 20))
     value = divergence(tf.constant(source), target)
     assert exact * 0.97 <= value <= exact * (1 + 1e-9)
+
+
+def test_divergence_in_a_graph_where_sizes_are_unknown():
+    compiled = tf.function(lambda *samples: divergence(*samples), input_signature=[tf.TensorSpec([None, None])] * 2)
+    source, target = cloud("shifted", 60, 3)
+    for other in (target, target[:20]):
+        np.testing.assert_array_equal(compiled(source, other), divergence(source, other))
+
+
+@pytest.mark.parametrize("n", [20, 40, 80])
+def test_a_fraction_that_is_met_exactly_has_converged(n):
+    # The default, 0.05, is not a number of float32, and a whole number of these points.
+    solution = semidiscrete.solve(*cloud("scaled", n, 4), method="adam")
+    assert solution.converged
+    assert solution.unmatched_fraction <= 0.05

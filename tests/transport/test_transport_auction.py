@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tests.reference import transport as reference
 from tests.transport.clouds import KINDS, cloud
-from tfzoo.transport import semidiscrete
+from tfzoo.transport import problem, semidiscrete
 
 pytestmark = pytest.mark.fast
 
@@ -32,6 +32,38 @@ def test_cost_and_dual_enclose_the_exact_cost(kind, n, dimension):
     assert exact * (1 - 1e-9) <= solution.cost <= exact * (1 + 1e-3)
     assert exact * (1 - 1e-3) <= solution.dual <= exact * (1 + 1e-9)
     np.testing.assert_allclose(solution.gap, solution.cost - solution.dual, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("sizes", ["equal", "random", "different"])
+@pytest.mark.parametrize(
+    ("n", "dimension", "num_clusters", "deviation"), [(600, 16, 20, 0.01), (600, 64, 10, 0.1), (1200, 16, 20, 0.1)]
+)
+def test_clusters_far_apart_on_both_sides(n, dimension, num_clusters, deviation, sizes):
+    # A quarter of the points has other numbers in each cluster, so prices start wrong by distances between clusters.
+    generator = np.random.default_rng(0)
+    centres = generator.normal(size=(num_clusters, dimension))
+    labels = np.arange(n) % num_clusters if sizes == "equal" else generator.integers(0, num_clusters, n)
+    others = generator.integers(0, num_clusters, n) if sizes == "different" else labels
+    source, target = (centres[each] + deviation * generator.normal(size=(n, dimension)) for each in (labels, others))
+    exact = reference.assignment_cost(source, target)
+    solution = semidiscrete.solve(source, target)
+    assert solution.converged
+    assert_is_permutation(solution.assignment)
+    assert exact * (1 - 1e-9) <= solution.cost <= exact * (1 + 1e-3)
+    finest = 4e-6 * sum(np.sum(np.var(points, axis=0)) for points in (source, target))
+    assert exact - max(1e-3 * exact, finest) <= solution.dual <= exact * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("noise", [0.1, 0.01, 0.001])
+def test_what_has_converged_has_its_gap_within_the_tolerance(noise, monkeypatch):
+    # Where costs are small, the bound of float32's rounding, which large problems take off the dual, is not.
+    monkeypatch.setattr(problem, "EXACT_PAIRS", 0)
+    generator = np.random.default_rng(0)
+    source = generator.normal(size=(600, 200))
+    target = (source + noise * generator.normal(size=source.shape))[generator.permutation(600)]
+    solution = semidiscrete.solve(source, target)
+    assert solution.converged
+    assert solution.gap <= 1e-3 * solution.cost
 
 
 @pytest.mark.slow

@@ -28,6 +28,11 @@ CASES = {
     "ragged": (([[1.0], [1.0, 2.0]], TARGET), {}, "array of numbers"),
     "method": ((SOURCE, TARGET), {"method": "sinkhorn"}, "adam, auction"),
     "tolerance 0": ((SOURCE, TARGET), {"tolerance": 0.0}, "tolerance must be a positive number"),
+    "tolerance of adam": (
+        (SOURCE, TARGET),
+        {"tolerance": 1.0, "method": "adam"},
+        'tolerance of method "adam" is a fraction',
+    ),
     "tolerance nan": ((SOURCE, TARGET), {"tolerance": float("nan")}, "tolerance must be a positive number"),
     "tolerance text": ((SOURCE, TARGET), {"tolerance": "1e-3"}, "tolerance must be a positive number"),
     "block_size": ((SOURCE, TARGET), {"block_size": 0}, "block_size must be a whole number"),

@@ -15,29 +15,11 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from tfzoo.transport.lists import Lists
 from tfzoo.transport.threads import compiled
 from tfzoo.types import Tensor
 
-__all__ = ["Lists", "Market", "open_market", "run_rounds"]
-
-
-class Lists(NamedTuple):
-    """The best candidates of each row.
-
-    Attributes:
-      benefits: a_ij of the candidates, ``[N, K]``.
-      targets: which they are, int32 ``[N, K]``.
-      bounds: no other target has a value above it, ``[N]``.
-    """
-
-    benefits: Tensor
-    targets: Tensor
-    bounds: Tensor
-
-    def replace(self, rows: Tensor, new: "Lists") -> "Lists":
-        """Returns the lists with those of `rows` replaced."""
-        at = rows[:, tf.newaxis]
-        return Lists(*(tf.tensor_scatter_nd_update(old, at, part) for old, part in zip(self, new, strict=True)))
+__all__ = ["Market", "open_market", "run_rounds"]
 
 
 class Market(NamedTuple):

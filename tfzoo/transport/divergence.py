@@ -2,7 +2,9 @@
 
 import tensorflow as tf
 
+from tfzoo import random
 from tfzoo.transport import semidiscrete
+from tfzoo.transport.threads import from_py_function
 from tfzoo.types import Seed, Tensor, TensorLike
 
 __all__ = ["divergence"]
@@ -25,6 +27,14 @@ def divergence(source: TensorLike, target: TensorLike, *, tolerance: float | Non
       ValueError: as `semidiscrete.solve` does.
     """
     source, target = tf.convert_to_tensor(source), tf.convert_to_tensor(target)
+    if not tf.executing_eagerly():  # where sizes may be unknown
+
+        def run(source: Tensor, target: Tensor, key: Tensor) -> Tensor:
+            with from_py_function():
+                return divergence(source, target, tolerance=tolerance, seed=key)
+
+        key = random.as_seed(0 if seed is None else seed)
+        return tf.ensure_shape(tf.py_function(run, [source, target, key], tf.float64), [])
     if source.shape[:1].is_compatible_with(target.shape[:1]) or not source.shape.rank or not target.shape.rank:
         return semidiscrete.solve(source, target, tolerance=tolerance, seed=seed).cost
     mass = tf.fill(tf.shape(target)[:1], 1.0 / max(1, target.shape[0]))

@@ -21,8 +21,9 @@ import numpy as np
 import tensorflow as tf
 from scipy.optimize import linear_sum_assignment
 
-from tfzoo.transport.auction import Lists, open_market, run_rounds
+from tfzoo.transport.auction import open_market, run_rounds
 from tfzoo.transport.dense import solve_dense
+from tfzoo.transport.lists import UNKNOWN, Lists
 from tfzoo.transport.paths import match_by_paths
 from tfzoo.transport.problem import Problem, squares_of
 from tfzoo.transport.scan import candidates, row_maxima, scores_at, soft_maxima
@@ -41,9 +42,10 @@ _MOST_SHARING = 1024  # rows that share targets anew, unless more are left
 _SPREAD = 4  # the softness is the mean difference between the best and the fourth
 _RISEN = 0.1  # of the targets may be cheaper than before, once prices are shifted back
 _KEPT = 16  # candidates that a solution keeps for the next one; in few dimensions none, they change too soon
+_GROWTH = 8  # times as many candidates may a row come to know in step 3, but in few dimensions
+_HIDDEN = 0.1  # share of the tolerance that rounding may have
 _PATIENCE = 400  # rounds of bids with the prices of an earlier solution, before they are lowered
 _GATHERED = 2**23  # coordinates of candidates that are held at once
-_UNKNOWN = -3e38  # bound of a row of whose other targets nothing is known
 _ASKED, _SURPRISED = 128, 0.05  # of so many rows so many may see something better than what they know
 
 
@@ -165,7 +167,7 @@ def _known_lists(problem: Problem, prices: np.ndarray, known: np.ndarray, some: 
     best = tf.reduce_max(tf.gather(benefits, some) - tf.gather(prices32, known[some]), axis=1)
     if np.mean(_is_surprised(highest, best)) > _SURPRISED:
         return None
-    return Lists(benefits, targets, tf.fill([len(known)], _UNKNOWN))
+    return Lists(benefits, targets, tf.fill([len(known)], UNKNOWN))
 
 
 def _is_surprised(highest: Tensor, best: Tensor) -> np.ndarray:
@@ -179,8 +181,7 @@ class _Stall:
     def __init__(
         self, problem: Problem, prices: np.ndarray, count: int, lists: Lists | None = None, *, is_warm: bool = False
     ) -> None:
-        self.problem = problem
-        self.size = len(problem.source)
+        self.problem, self.size = problem, len(problem.source)
         self.num_passes = 0.0
         self._full_count = min(count, self.size)
         self._count = self._full_count if lists is None else lists.targets.shape[1]
@@ -201,11 +202,11 @@ class _Stall:
         prices, targets = self.market.prices, self.lists.targets
         would_pay = self.lists.benefits - tf.reduce_max(self._values(), axis=1, keepdims=True)
         highest = tf.tensor_scatter_nd_max(
-            tf.fill([self.size], _UNKNOWN), tf.reshape(targets, [-1, 1]), tf.reshape(would_pay, [-1])
+            tf.fill([self.size], UNKNOWN), tf.reshape(targets, [-1, 1]), tf.reshape(would_pay, [-1])
         )
-        lower = tf.where(highest > _UNKNOWN, tf.minimum(highest, prices), prices)
+        lower = tf.where(highest > UNKNOWN, tf.minimum(highest, prices), prices)
         self.market = open_market(lower, self.size)._replace(num_rounds=self.market.num_rounds)
-        self.lists = self.lists._replace(bounds=tf.fill([self.size], _UNKNOWN))
+        self.lists = self.lists._replace(bounds=tf.fill([self.size], UNKNOWN))
         self._is_bounded = False
 
     def _new_lists(self, rows: Tensor) -> Lists:
@@ -220,7 +221,7 @@ class _Stall:
             self.lists = self.lists.replace(rows, self._new_lists(rows))
 
     def _values(self) -> Tensor:
-        return self.lists.benefits - tf.gather(self.market.prices, self.lists.targets)
+        return self.lists.values(self.market.prices)
 
     def bid(self, auction: _Auction) -> None:
         """Runs the auction until few rows are left without a target."""
@@ -269,9 +270,7 @@ class _Stall:
             matches = self.give_the_rest()
             own = self._own(matches) if self._is_bounded else None
             maxima, converged = self._certify(matches, own, tolerance)
-            if converged:
-                break
-            if following is None:
+            if converged or following is None:
                 break
             if not self._is_bounded:
                 self._tell_the_surprised(maxima)
@@ -290,7 +289,9 @@ class _Stall:
             self.market = shifted
             self._change_prices(raised)
             highest = self._maxima(tf.constant(own, tf.float32), matches)
-            self._renew(tf.cast(tf.where(self.lists.bounds > highest + RESOLUTION)[:, 0], tf.int32))
+            rows = tf.cast(tf.where(self.lists.bounds > highest + RESOLUTION)[:, 0], tf.int32)
+            if len(rows):
+                self._add(rows, self._new_lists(rows))
             maxima, converged = self._certify(matches, own, tolerance)
             if converged:
                 break
@@ -338,8 +339,10 @@ class _Stall:
         prices = self.market.prices.numpy().astype(np.float64)
         cost = float(np.mean(np.sum((problem.source - problem.target[matches]) ** 2, axis=1)))
         dual = float(np.mean(squares_of(problem.source))) - float(np.mean(maxima, dtype=np.float64))
-        gap = cost - dual + float(np.mean(prices))
-        return maxima, gap <= max(tolerance * cost, 2.0 * RESOLUTION)
+        most = max(tolerance * cost, 2.0 * RESOLUTION)
+        # What rounding may hide counts, where it is small; where it is not, the dual is looked at again in float64.
+        hidden = min(float(np.mean(problem.rounding(prices))), _HIDDEN * most)
+        return maxima, cost - dual + float(np.mean(prices)) + hidden <= most
 
     def _best_of_candidates(self, matches: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Returns the best matching of candidates, its benefits, and the lowest prices that prove it."""
@@ -389,11 +392,9 @@ class _Stall:
             min(self._count, len(lowered)),
             problem.block_size,
         )
-        is_lowered = np.zeros(self.size, bool)
-        is_lowered[lowered] = True
-        kept = tf.where(tf.gather(is_lowered, lists.targets), -3e38, self._values())
-        merged, order = tf.math.top_k(tf.concat([kept, values], axis=1), self._count)
-        targets = tf.concat([lists.targets, tf.gather(lowered, at)], axis=1)
-        targets = tf.gather(targets, order, batch_dims=1)
-        bounds = tf.maximum(lists.bounds, merged[:, -1])
-        self.lists = Lists(merged + tf.gather(prices, targets), targets, bounds)
+        bounds = lists.bounds if at.shape[1] == len(lowered) else tf.maximum(lists.bounds, values[:, -1])
+        targets = tf.gather(lowered, at)
+        self._add(tf.range(self.size), Lists(values + tf.gather(prices, targets), targets, bounds))
+
+    def _add(self, rows: Tensor, new: Lists) -> None:
+        self.lists = self.lists.add(rows, new, self.market.prices, self._count * (1 if self._is_flat else _GROWTH))

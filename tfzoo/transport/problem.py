@@ -15,6 +15,7 @@ from tfzoo.transport import scan
 __all__ = ["EXACT_PAIRS", "Problem", "squares_of"]
 
 EXACT_PAIRS = 2**25  # so many pairs are looked at in float64 for the dual
+_FINEST = 4e-6  # gap of prices in float32, and of equal points, of the points' mean squares
 _TIE_SIZE, _TIE_DIMENSIONS = 1.5e-3, 4
 
 
@@ -115,25 +116,31 @@ class Problem:
         masses = self.source_masses[rows]
         return float(_mean(masses, distances) / masses.sum()) * self._scale**2
 
-    def dual(self, prices: np.ndarray, maxima: np.ndarray) -> float:
+    def dual(self, prices: np.ndarray, maxima: np.ndarray | None = None) -> float:
         """Returns the dual at these prices: no coupling costs less.
 
         Small problems are looked at again in float64. For larger ones rounding is bounded, and taken off.
 
         Args:
           prices: ``[M]``, float64.
-          maxima: what float32 finds as upper bounds of each row's highest value, ``[N]``.
+          maxima: what float32 finds as upper bounds of each row's highest value, ``[N]``; None to look again, at
+            problems of any size.
         """
         source, target = self._points()
         squares = squares_of(target)
-        if source.shape[0] * target.shape[0] <= EXACT_PAIRS:
+        if maxima is None or source.shape[0] * target.shape[0] <= EXACT_PAIRS:
             maxima = scan.row_maxima(*map(tf.constant, (source, target, squares + prices))).numpy()
         else:
-            maxima = maxima.astype(np.float64) + self._rounding(prices)
+            maxima = maxima.astype(np.float64) + self.rounding(prices)
         value = _mean(self.source_masses, squares_of(source) - maxima)
         return self._in_units(float(value - _mean(self.target_masses, prices)))
 
-    def _rounding(self, prices: np.ndarray) -> np.ndarray:
+    def is_within(self, tolerance: float, cost: float, dual: float) -> bool:
+        """Returns whether cost and dual are so near, relatively, or as near as float32 can bring them."""
+        return cost - dual <= max(tolerance * (cost - self._shift), _FINEST * self._scale**2)
+
+    def rounding(self, prices: np.ndarray) -> np.ndarray:
+        """Returns bounds of what rounding may take off each row's highest value in float32, ``[N]``."""
         largest = np.sqrt(self.squares.max())
         sizes = 2.0 * np.linalg.norm(self.source, axis=1) * largest + np.abs(self.squares + prices).max()
         rounding = 2.0**-23 * (self.source.shape[1] + 4) * sizes

@@ -13,7 +13,7 @@ import scipy.sparse
 import tensorflow as tf
 from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
-from tfzoo.transport.auction import Lists
+from tfzoo.transport.lists import UNKNOWN, Lists
 from tfzoo.transport.threads import compiled
 from tfzoo.types import Tensor
 
@@ -43,6 +43,8 @@ def match_candidates(lists: Lists, prices: np.ndarray, matches: np.ndarray, bene
     rows = np.concatenate([np.repeat(np.arange(n, dtype=np.int32), k), extra.astype(np.int32)])
     columns = np.concatenate([targets.ravel(), matches[extra]])
     loss = np.concatenate([(best[:, np.newaxis] - values).ravel(), (best - own)[extra]])
+    known = np.concatenate([(lists.benefits.numpy() != np.float32(UNKNOWN)).ravel(), np.ones(len(extra), bool)])
+    rows, columns, loss = rows[known], columns[known], loss[known]
     # A weight of 0 would be an edge that is not there.
     graph = scipy.sparse.coo_matrix((loss + 1.0, (rows, columns)), shape=(n, len(prices))).tocsr()
     return min_weight_full_bipartite_matching(graph)[1].astype(np.int32)
