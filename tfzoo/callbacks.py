@@ -155,8 +155,8 @@ class SafeBackup(keras.callbacks.BackupAndRestore):
 
     A process killed while it writes leaves a file that cannot be read; training then goes on from the epoch before.
     (Keras's own `double_checkpoint` does this for the weights, in its newer versions.) The state of the model's noise,
-    which Keras leaves out of weight files, is kept too, so that a resumed training is the uninterrupted one. The backup
-    stays after the last epoch, so that a run can be given more.
+    which Keras leaves out of weight files, is kept too, so that a resumed training is the uninterrupted one, but for
+    shuffled data, whose order begins anew. The backup stays after the last epoch, so that a run can be given more.
 
     Args:
       backup_dir: a folder; the one before is kept beside it, as `backup_dir` + ".previous".

@@ -256,6 +256,35 @@ def test_without_a_pass_over_the_data_the_number_of_examples_must_be_given():
         compiled(linear_model(chain="persistent")).train_on_batch(examples())
 
 
+def test_an_index_beyond_the_table_stops_training_under_xla_too():
+    model = compiled(linear_model("short_run_ot", num_steps=1, num_examples=6), jit_compile=True)
+    with pytest.raises(ValueError, match=r"^the loss must stay finite"):
+        model.fit(examples(), verbose=0)
+
+
+@pytest.mark.fast
+def test_weights_bring_the_table_to_a_model_that_has_none(tmp_path):
+    model = compiled(linear_model("short_run_ot", num_steps=1))
+    model.fit(examples(), verbose=0)
+    model.save_weights(tmp_path / "model.weights.h5")
+    other = linear_model("short_run_ot", num_steps=1)
+    other.load_weights(tmp_path / "model.weights.h5")
+    np.testing.assert_array_equal(positions(other), positions(model))
+    other = linear_model("short_run_ot", num_steps=1)
+    linear_model("short_run_ot", num_steps=1).save_weights(tmp_path / "none.weights.h5")
+    other.load_weights(tmp_path / "none.weights.h5")
+    assert not other.chains.built
+
+
+@pytest.mark.fast
+def test_a_step_size_that_is_set_is_taken():
+    _, x = simulate(5)
+    model, fresh = linear_model(noise=False, step_size=0.1), linear_model(noise=False, step_size=0.02)
+    model.encode(x, seed=1)
+    model.step_size = 0.02
+    np.testing.assert_allclose(model.encode(x, seed=1), fresh.encode(x, seed=1), rtol=1e-9)
+
+
 @pytest.mark.fast
 def test_forms_of_data_with_an_index():
     x, y = examples(), np.ones(8)

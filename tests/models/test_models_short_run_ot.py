@@ -126,3 +126,11 @@ def test_a_prior_of_any_kind_that_can_be_sampled():
     model = compiled(linear_model("short_run_ot", alpha=1.0, num_examples=50, prior=Shifted(2, dtype="float64")))
     model.correct()
     assert abs(positions(model).mean() - 5) < 0.5
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_codes_of_half_precision_are_corrected(dtype):
+    model = tfzoo.create_model("short_run_ot", event_shape=(3,), latent_dim=2, num_steps=1, dtype=dtype, seed=1)
+    model.compile(keras.optimizers.SGD(1e-3))
+    data = {"image": np.random.default_rng(0).normal(size=(20, 3)).astype(dtype), "index": np.arange(20)}
+    assert np.all(np.isfinite(model.fit(data, epochs=2, verbose=0).history["transport_cost"]))

@@ -135,7 +135,8 @@ class MCMCModel(LatentVariableModel):
     ) -> short_run.State:
         """Returns the state of the chains ``[B, D]`` after `num_steps` steps from `start`."""
         chunk_size = top_down.chunk_size(self, x) if chunked else None
-        return self._compiled_chains(x, start, mask, seed=seed, num_steps=num_steps, noise=noise, chunk_size=chunk_size)
+        options = {"num_steps": num_steps, "step_size": self.step_size, "noise": noise, "chunk_size": chunk_size}
+        return self._compiled_chains(x, start, mask, seed=seed, **options)
 
     def _chains_from(
         self,
@@ -144,6 +145,7 @@ class MCMCModel(LatentVariableModel):
         mask: Tensor | None,
         *,
         num_steps: int,
+        step_size: float,
         noise: bool,
         chunk_size: int | None,
         seed: Tensor | None = None,
@@ -154,7 +156,7 @@ class MCMCModel(LatentVariableModel):
         return short_run.integrate(
             short_run.init(start),
             log_prob_fn,
-            step_size=self.step_size,
+            step_size=step_size,
             num_steps=num_steps,
             temperature=1.0 if noise else None,
             seed=seed,
@@ -256,13 +258,16 @@ class MCMCModel(LatentVariableModel):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         images, mask = self._as_masked(x)
         images, index = self._asserted(images), None
+        if self.chains is not None:
+            index = batch_index(x)
+            start = self.chains.read(index)
+            # XLA leaves the check of the index out, and takes another row for one that is not there: a NaN loss then.
+            is_known = tf.reshape(self.chains.has(index), [-1, *[1] * len(self.event_shape)])
+            images = tf.where(is_known, images, tf.constant(float("nan"), images.dtype))
         seen = {"image": images} if mask is None else {"image": images, "mask": mask}
         start_seed, noise_seed = random.split(self._as_seed(None))
         if self.chains is None:
             start = self._from_noise(images, start_seed)
-        else:
-            index = batch_index(x)
-            start = self.chains.read(index)
 
         def move(state: short_run.State) -> short_run.State:
             return self._run(images, state.position, noise_seed, num_steps=self.num_steps, mask=mask, noise=self.noise)

@@ -58,6 +58,10 @@ class PersistentChains(keras.layers.Layer):
         """Returns the positions ``[B, D]`` of the examples with these numbers ``[B]``; see `update` for errors."""
         return tf.gather(self.positions, self._checked(index))
 
+    def has(self, index: Tensor) -> Tensor:
+        """Returns which of these numbers ``[B]`` are rows of the table, bool ``[B]``."""
+        return (index >= 0) & (index < self.num_examples)
+
     def update(self, index: Tensor, positions: Tensor) -> None:
         """Sets the positions ``[B, D]`` of the examples with these numbers ``[B]``.
 
@@ -76,9 +80,15 @@ class PersistentChains(keras.layers.Layer):
         if self.num_examples is None:
             raise ValueError("num_examples must be given where steps are taken without fit. Received: None")
         message = f"index must be in 0 to {self.num_examples - 1}, a row of the persistent chains. Received: another"
-        check = tf.debugging.Assert(tf.reduce_all((index >= 0) & (index < self.num_examples)), [message])
+        check = tf.debugging.Assert(tf.reduce_all(self.has(index)), [message])
         with tf.control_dependencies([check] if check is not None else []):  # none in eager code
             return tf.identity(index)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Loads the table, which is made first where the file brings the number of examples."""
+        if not self.built and len(store.keys()):
+            self.build((len(store["0"]),))
+        super().load_own_variables(store)
 
     def get_config(self) -> dict:
         return {
@@ -105,6 +115,8 @@ def batch_index(data: TensorLike) -> Tensor:
 
 def count_examples(data: Any) -> int:
     """Returns the number of rows that a table for this data needs: the largest "index" plus one, by one pass over it.
+
+    Where indices have gaps, rows that belong to no example stay in the table as they were drawn.
 
     Args:
       data: a dict of arrays, or a `tf.data.Dataset` or `keras.utils.PyDataset` of dicts (also of pairs or triples that

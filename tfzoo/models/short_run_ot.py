@@ -119,6 +119,8 @@ class ShortRunOT(MCMCModel):
     def correct(self, seed: Seed = None) -> semidiscrete.Solution:
         """Matches the codes of all training images with samples of the prior, and moves them there by alpha.
 
+        All rows of the table take part: the data's "index" should leave none out.
+
         Args:
           seed: of the samples; None takes the model's own, which `target="fixed"` keeps for all corrections.
 
@@ -144,7 +146,8 @@ class ShortRunOT(MCMCModel):
             # convexity principle for interacting gases", Advances in Mathematics 128, 1997).
             ends = -0.5 * tf.reduce_sum(samples**2, axis=1)
             self._start = {
-                "initial_potentials": self.alpha * ends + (1.0 - self.alpha) * solution.potentials,
+                "initial_potentials": self.alpha * ends
+                + (1.0 - self.alpha) * tf.cast(solution.potentials, codes.dtype),
                 "initial_candidates": solution.candidates,
             }
         if self.alpha:

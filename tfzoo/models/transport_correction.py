@@ -8,7 +8,8 @@ __all__ = ["TransportCorrection"]
 class TransportCorrection(keras.callbacks.Callback):
     """Calls the model's `correct` at the end of every L-th epoch, and logs "transport_cost".
 
-    The logs of the epochs in between repeat the last cost: those that write histories expect one set of names.
+    The logs of the epochs in between repeat the last cost of this `fit`, NaN before the first: those that write
+    histories expect one set of names.
 
     Args:
       every: L.

@@ -43,7 +43,8 @@ class Solution(NamedTuple):
 
     Attributes:
       assignment: the target of each source point, -1 for unmatched, int32 ``[N]``. With masses it is the cell.
-      potentials: h, with mean 0, ``[M]``, of the dtype of the source: `initial_potentials` of the next call.
+      potentials: h, with mean 0, ``[M]``, float64 for a source of that, else float32: `initial_potentials` of the next
+        call.
       cost: mean squared distance over the points that are matched; with masses, their weighted mean. float64.
       dual: a lower bound of every coupling's cost, in the same units. float64.
       gap: cost - dual; where every point is matched one to one, the cost is at most so much above the least. With
