@@ -236,3 +236,19 @@ def test_images_whose_chains_all_diverge_are_counted_and_left_out(dataset) -> No
     report = evaluation.evaluate(model, dataset, ["elbo"], seed=3)["elbo"]
     assert 0 < report["num_diverged_images"] <= 30
     assert report["num_diverged_images"] + report["num_images"] == 30
+
+
+def test_a_single_image_has_no_error(model, dataset) -> None:
+    report = evaluation.evaluate(model, evaluation.subset(dataset, 1, batch_size=4), ["mse"])["mse"]
+    assert report["standard_error"] is None
+    assert report["num_images"] == 1
+
+
+def test_resized_images_are_not_for_the_classifier_of_their_data_set(monkeypatch) -> None:
+    model = tfzoo.create_model("vae", event_shape=(4, 4, 1), latent_dim=2)
+    dataset = tfzoo.data.load("digits", "test", batch_size=100, image_size=4)
+    monkeypatch.setattr(
+        evaluation.tfzoo_metrics, "inception_v3", lambda: (_ for _ in ()).throw(ImportError("Inception"))
+    )
+    with pytest.raises(ImportError, match="Inception"):
+        evaluation.evaluate(model, dataset, ["fid"], dataset_name="digits")

@@ -36,3 +36,10 @@ def test_more_latents_are_one_sentence():
     model = tfzoo.create_model("vae", event_shape=(5,), latent_dim=3)
     with pytest.raises(ValueError, match=r"^a posterior on a grid needs latent_dim = 2\. Received: 3$"):
         posterior_grid.compare(model, np.zeros(5, np.float32))
+
+
+@pytest.mark.fast
+def test_a_model_without_an_encoder_is_one_sentence() -> None:
+    model = tfzoo.create_model("abp", event_shape=(4,), latent_dim=2)
+    with pytest.raises(ValueError, match=r"needs an encoder\. Received: ABP$"):
+        posterior_grid.compare(model, np.zeros(4, np.float32))

@@ -228,7 +228,9 @@ class _Session:
     def _network(self) -> tuple[Any, str]:
         name = _CLASSIFIERS.get(self.dataset_name)
         if name:
-            return tfzoo_metrics.classifier(name), f"{name} classifier"
+            network = tfzoo_metrics.classifier(name)
+            if network.image_shape == self.model.event_shape:  # no resized images
+                return network, f"{name} classifier"
         return tfzoo_metrics.inception_v3(), "InceptionV3 (keras.applications)"
 
     def _generated(self) -> np.ndarray:
@@ -339,8 +341,9 @@ def _mean(values: np.ndarray) -> float:
 
 def _error(values: np.ndarray) -> dict[str, Any]:
     finite = values[np.isfinite(values)]
-    deviation = np.std(finite, ddof=1, dtype=np.float64) if len(finite) > 1 else math.nan
-    result = {"standard_error": float(deviation / math.sqrt(max(len(finite), 1))), "num_images": len(finite)}
+    several = len(finite) > 1
+    error = float(np.std(finite, ddof=1, dtype=np.float64) / math.sqrt(len(finite))) if several else None
+    result = {"standard_error": error, "num_images": len(finite)}
     return result | ({"num_diverged_images": len(values) - len(finite)} if len(finite) < len(values) else {})
 
 

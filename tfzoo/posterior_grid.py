@@ -59,8 +59,10 @@ def compare(
       seed: of the samples.
 
     Raises:
-      ValueError: for a model of another `latent_dim`.
+      ValueError: for a model of another `latent_dim`, or without an encoder.
     """
+    if not model.has_encoder:
+        raise ValueError(f"a posterior beside the true one needs an encoder. Received: {type(model).__name__}")
     if model.latent_dim != 2:
         raise ValueError(f"a posterior on a grid needs latent_dim = 2. Received: {model.latent_dim}")
     images = tf.convert_to_tensor(image)[tf.newaxis]

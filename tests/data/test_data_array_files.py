@@ -87,7 +87,15 @@ def test_a_missing_file_is_one_sentence(tmp_path):
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"hu": np.zeros((9, 9, 9))}, r'must have "image", or .* Received: hu in \'.*x\.npz\'$'),
+        ({"hu": np.zeros((9, 9, 9))}, r'must have "image" and .* Received: hu in \'.*x\.npz\'$'),
+        (
+            {"image": np.zeros((4, 3, 3)), "labels": np.arange(4)},
+            r'perhaps "label", or .* Received: image, labels in \'.*x\.npz\'$',
+        ),
+        (
+            {"image": np.zeros((2, 3, 3)), "label": np.array([0, 2**32 - 1], np.uint32)},
+            r"^Labels must be numbers of int32\. Received: values in \[0, 4294967295\] in '.*x\.npz'$",
+        ),
         ({"image": np.full((4, 3, 3), 7.0)}, r"must lie in \[0, 1\]\. Received: values in \[7, 7\] in '.*x\.npz'$"),
         ({"image": np.zeros((4, 3, 3), int)}, r"must be uint8 .* Received: dtype int64 in '.*x\.npz'$"),
         ({"image": np.array([None])}, r"^A file of arrays is corrupt or unreadable \(ValueError\)\. Received: "),

@@ -7,6 +7,7 @@ from PIL import Image
 
 from tfzoo import data
 from tfzoo.data import listing, sources
+from tfzoo.run_config import RunConfig
 
 pytestmark = pytest.mark.fast
 
@@ -157,3 +158,41 @@ def test_a_missing_empty_or_too_small_folder_is_one_sentence(tmp_path):
 def test_the_threads_reading_order_is_the_files_order(folder):
     names = listing.in_canonical_order(listing.list_folder(folder).names)
     assert values(read(folder, "all")) == [int(pathlib.Path(name).stem) for name in names]
+
+
+def test_links_to_folders_are_followed_but_for_loops(folder, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    write(elsewhere / "40.png", 40)
+    (folder / "class4").symlink_to(elsewhere)
+    (elsewhere / "back").symlink_to(folder)
+    (folder / "class0" / "self").symlink_to(folder / "class0")
+    examples = read(folder, "all")
+    assert sorted(values(examples)) == list(range(41))
+    assert {example["label"] for example in examples if round(float(example["image"][0, 0, 0]) * 255) == 40} == {4}
+
+
+def test_images_stand_upright_as_their_cameras_say(tmp_path):
+    pixels = np.arange(30, dtype=np.uint8).reshape(5, 6) * 8
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees, clockwise
+    for number in range(10):
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png", exif=exif)
+    assert data.info(tmp_path).event_shape == (6, 5, 1)
+    np.testing.assert_allclose(read(tmp_path, "train")[0]["image"][..., 0] * 255, np.rot90(pixels, -1), atol=1e-3)
+
+
+def test_grey_images_with_alpha_are_grey(tmp_path):
+    for number in range(10):
+        write(tmp_path / f"{number}.png", (number, 128), mode="LA")
+    assert data.info(tmp_path).event_shape == (5, 6, 1)
+    assert sorted(values(read(tmp_path, "all"))) == list(range(10))
+
+
+def test_splits_without_an_image_are_none(tmp_path):
+    for number in range(5):
+        write(tmp_path / f"{number}.png", number)
+    counts = data.info(tmp_path).num_examples
+    assert counts == {"train": 4, "train+validation": 4, "test": 1, "all": 5}
+    for split, count in counts.items():
+        assert len(read(tmp_path, split)) == count
+    assert not RunConfig("vae", str(tmp_path), {}, {}).has_validation

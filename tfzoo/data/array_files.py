@@ -51,10 +51,10 @@ def read_array_file(path: str | os.PathLike[str]) -> tuple[Table, dict[str, int]
             raise ValueError(f"The splits of a file must be alike. Received: shapes {shapes} in {str(path)!r}")
         images, labels = (np.concatenate(parts) for parts in zip(*(table[:2] for table in tables), strict=True))
         return Table(images, labels, tables[0].scale), with_unions(*(len(table.images) for table in tables))
-    if "image" not in arrays:
+    if "image" not in arrays or not set(arrays) <= {"image", "label", "index"}:
         raise ValueError(
-            'A file of arrays must have "image", or "train_images", "val_images" and "test_images". '
-            f"Received: {', '.join(sorted(arrays))} in {str(path)!r}"
+            'A file of arrays must have "image" and perhaps "label", or "train_images", "val_images" and '
+            f'"test_images". Received: {", ".join(sorted(arrays))} in {str(path)!r}'
         )
     table = _as_table(file, arrays["image"], arrays.get("label"))
     order = [int(row) for row in in_canonical_order(map(str, range(len(table.images))))]

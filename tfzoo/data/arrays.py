@@ -45,6 +45,8 @@ def from_arrays(data: Any) -> Table:
         raise ValueError(
             f"Labels must be integers of shape ({len(images)},). Received: {labels.dtype} of shape {labels.shape}"
         )
+    if labels.max() > np.iinfo(np.int32).max or labels.min() < np.iinfo(np.int32).min:
+        raise ValueError(f"Labels must be numbers of int32. Received: values in [{labels.min()}, {labels.max()}]")
     return Table(images, labels.astype(np.int32), scale)
 
 

@@ -13,7 +13,9 @@ from tfzoo.types import EventShape
 
 __all__ = ["load_images", "scan_images"]
 
-CHANNELS = {"1": 1, "L": 1, "LA": 3, "P": 3, "RGB": 3, "RGBA": 3, "CMYK": 3, "YCbCr": 3}  # PIL's modes of 8 bits
+CHANNELS = {"1": 1, "L": 1, "LA": 1, "P": 3, "RGB": 3, "RGBA": 3, "CMYK": 3, "YCbCr": 3}  # PIL's modes of 8 bits
+
+_ORIENTATION, _LYING = 0x0112, (5, 6, 7, 8)  # the EXIF tag, and what it says of images on their side
 
 
 def scan_images(listing: Listing, image_size: tuple[int, int] | None) -> Folder:
@@ -76,17 +78,17 @@ def load_images(listing: Listing, split: str, *, image_size: tuple[int, int] | N
 
 
 def read_image(file: pathlib.Path, event_shape: EventShape) -> np.ndarray:
-    """Reads one image as uint8 `[H, W, C]`, resized to `event_shape`, alpha dropped.
+    """Reads one image as uint8 `[H, W, C]`, resized to `event_shape`, upright as its EXIF data have it, alpha dropped.
 
     Raises:
       ValueError: naming the file, if it cannot be read.
     """
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     height, width, channels = event_shape
     try:
         with Image.open(file) as opened:
-            image = opened.convert("L" if channels == 1 else "RGB")
+            image = ImageOps.exif_transpose(opened).convert("L" if channels == 1 else "RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # PIL's errors for bad files
         raise _unreadable(file, error) from None
     if image.size != (width, height):
@@ -101,6 +103,8 @@ def _header(file: pathlib.Path) -> tuple[int, int, int]:
     try:
         with Image.open(file) as image:
             mode, (width, height) = image.mode, image.size
+            if image.getexif().get(_ORIENTATION, 1) in _LYING:
+                width, height = height, width
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise _unreadable(file, error) from None
     if mode not in CHANNELS:

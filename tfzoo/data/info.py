@@ -80,6 +80,8 @@ def info(
         facts = facts._replace(event_shape=resized_shape(facts.event_shape, size))
     if options.volume_shape is not None:
         facts = facts._replace(event_shape=cropped_shape(facts.event_shape, options.volume_shape))
+    # A folder of few images has splits without any, which cannot be loaded.
+    facts = facts._replace(num_examples={split: count for split, count in facts.num_examples.items() if count})
     if selection == (None, None):
         return facts
     counts = selection.sizes(_named_labels(name, data_dir) if labels is None else labels, facts.num_examples)

@@ -8,7 +8,7 @@ the file system, and classes come mixed. The first 80 % are the split "train", t
 import hashlib
 import os
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -73,7 +73,7 @@ class Folder(NamedTuple):
 
 
 def list_folder(path: str | os.PathLike[str]) -> Listing:
-    """Lists a folder and all folders below it; files and folders whose names begin with a dot are left out.
+    """Lists a folder and all folders below it, links followed; what has a name that begins with a dot is left out.
 
     Raises:
       FileNotFoundError: if the folder is missing.
@@ -83,11 +83,10 @@ def list_folder(path: str | os.PathLike[str]) -> Listing:
     if not root.is_dir():
         raise FileNotFoundError(f"There is no such folder of images. Received: {str(path)!r}")
     names: dict[str, list[str]] = {}
-    for file in root.rglob("*"):
-        name = file.relative_to(root).as_posix()
-        kind = None if name.startswith(".") or "/." in name else _kind(file)
+    for file in _files(root):
+        kind = _kind(file)
         if kind:
-            names.setdefault(kind, []).append(name)
+            names.setdefault(kind, []).append(file.relative_to(root).as_posix())
     if not names:
         suffixes = ", ".join((*IMAGES, *NIFTI, *DICOM))
         raise ValueError(f"The folder has no images or volumes ({suffixes}). Received: {str(path)!r}")
@@ -96,6 +95,21 @@ def list_folder(path: str | os.PathLike[str]) -> Listing:
         raise ValueError(f"A folder must hold one kind of files. Received: {found} in {str(path)!r}")
     ((kind, found_names),) = names.items()
     return Listing(root, kind, sorted(found_names))
+
+
+def _files(folder: pathlib.Path, above: tuple[pathlib.Path, ...] = ()) -> Iterator[pathlib.Path]:
+    """Yields what is below a folder; links that lead back to a folder `above` are passed over."""
+    here = folder.resolve()
+    if here in above:
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                yield from _files(pathlib.Path(entry.path), (*above, here))
+            else:
+                yield pathlib.Path(entry.path)
 
 
 def _kind(file: pathlib.Path) -> str | None:
