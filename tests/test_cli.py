@@ -316,6 +316,23 @@ def test_a_request_that_cannot_be_trained_leaves_no_folder(option: str, tmp_path
     assert not list(tmp_path.iterdir())
 
 
+def test_a_folder_is_no_picture(trained: pathlib.Path, tmp_path: pathlib.Path, capsys) -> None:
+    assert run("sample", str(trained), "--out", str(tmp_path)) == 1
+    assert capsys.readouterr().err.strip() == f"Error: --out must be a file. Received: the folder {tmp_path}"
+
+
+@pytest.mark.parametrize("verb", ["train", "evaluate"])
+def test_an_interrupted_training_is_told_how_to_go_on(verb: str, monkeypatch, capsys) -> None:
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(group, "main", interrupted)
+    assert run(verb, "runs/vae") == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("Interrupted.")
+    assert ("--resume" in printed) == (verb == "train")
+
+
 def test_settings_are_numbers_as_people_write_them() -> None:
     settings = ("a=1e-3", "b=0.5", "c=2", "d=true", "e=word", "hidden-units=[4, 8]", "f=null")
     expected = {"a": 1e-3, "b": 0.5, "c": 2, "d": True, "e": "word", "hidden_units": [4, 8], "f": None}

@@ -77,6 +77,20 @@ def test_a_run_knows_its_data_from_every_working_directory(folder_of_images, tmp
     assert runs.RunConfig.of("vae", "no_such").dataset == "no_such"
 
 
+@pytest.mark.parametrize("optimizer", ["Optimizer", "schedules", "get", "nil"])
+def test_what_is_no_optimizer_is_refused(optimizer: str) -> None:
+    with pytest.raises(
+        ValueError, match=rf"^optimizer must be a class of keras\.optimizers\. Received: '{optimizer}'$"
+    ):
+        runs.RunConfig.of("vae", "digits", optimizer=optimizer)
+
+
+@pytest.mark.parametrize("key", ["seed", "name"])
+def test_options_of_the_run_are_none_of_its_model(key: str) -> None:
+    with pytest.raises(ValueError, match=rf"^{key} is no option of a run's model\. Received: 3$"):
+        runs.RunConfig.of("vae", "digits", model_options={key: 3})
+
+
 @pytest.mark.parametrize(
     ("split", "one", "other", "wrong"),
     [

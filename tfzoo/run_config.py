@@ -103,7 +103,11 @@ class RunConfig:
         if changes.get("initial_weights"):
             changes["initial_weights"] = _name_or_path(changes["initial_weights"], PRESETS)
         config = cls(name, dataset, dict(model_options or {}), data_options, **changes)
-        if not hasattr(keras.optimizers, config.optimizer):
+        for key in ("seed", "name"):
+            if key in config.model_options:
+                raise ValueError(f"{key} is no option of a run's model. Received: {config.model_options[key]!r}")
+        kind = getattr(keras.optimizers, config.optimizer, None)
+        if not isinstance(kind, type) or kind is keras.optimizers.Optimizer:
             raise ValueError(f"optimizer must be a class of keras.optimizers. Received: {config.optimizer!r}")
         return config
 

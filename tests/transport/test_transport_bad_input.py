@@ -28,6 +28,7 @@ CASES = {
     "ragged": (([[1.0], [1.0, 2.0]], TARGET), {}, "array of numbers"),
     "method": ((SOURCE, TARGET), {"method": "sinkhorn"}, "adam, auction"),
     "tolerance 0": ((SOURCE, TARGET), {"tolerance": 0.0}, "tolerance must be a positive number"),
+    "far": ((SOURCE.astype(np.float64) * 1e160, TARGET), {}, r"source must be within 1e\+150"),
     "tolerance of adam": (
         (SOURCE, TARGET),
         {"tolerance": 1.0, "method": "adam"},

@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> None:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo(f"Interrupted. {_GO_ON}", err=True)
+        click.echo(f"Interrupted. {_GO_ON}" if arguments[:1] == ["train"] else "Interrupted.", err=True)
         sys.exit(1)
     except Exception as error:
         if "--debug" in arguments:

@@ -21,6 +21,8 @@ def _picture_path(run: pathlib.Path, out: pathlib.Path | None, name: str) -> pat
     path = out or run / f"{name}.png"
     if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
         raise ValueError(f"--out must be in a folder that can be written. Received: {path}")
+    if path.is_dir():
+        raise ValueError(f"--out must be a file. Received: the folder {path}")
     return path
 
 

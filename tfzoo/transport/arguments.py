@@ -20,6 +20,9 @@ def _as_array(name: str, value: TensorLike) -> np.ndarray:
     return array
 
 
+_FARTHEST = 1e150
+
+
 def _check_finite(name: str, array: np.ndarray) -> np.ndarray:
     if not np.all(np.isfinite(array.astype(np.float64))):
         raise ValueError(f"{name} must be finite. Received: {np.sum(~np.isfinite(array))} values that are not")
@@ -37,6 +40,8 @@ def as_points(source: TensorLike, target: TensorLike) -> tuple[np.ndarray, np.nd
         if array.ndim != 2 or 0 in array.shape:
             raise ValueError(f"{name} must be points [N, D], at least one. Received: shape {array.shape}")
         _check_finite(name, array)
+        if np.abs(array.astype(np.float64)).max() > _FARTHEST:
+            raise ValueError(f"{name} must be within {_FARTHEST:g}, whose squares are finite. Received: points beyond")
     if points["source"].shape[1] != points["target"].shape[1]:
         raise ValueError(
             "source and target must have the same dimension. "
