@@ -389,9 +389,14 @@ def test_a_run_with_own_options_is_repeated_by_its_seed(tmp_path: pathlib.Path) 
     np.testing.assert_allclose(first.sample(3, seed=0), second.sample(3, seed=0), atol=1e-6)
 
 
-def test_mirrored_mixed_precision_and_xla_train_by_their_options(tmp_path: pathlib.Path) -> None:
+@pytest.mark.replicas
+def test_mirrored_trains_by_its_option(tmp_path: pathlib.Path) -> None:
+    options = ["--epochs", "1", "--batch-size", "500", "--quiet", "--strategy", "mirrored"]
+    assert run("train", "vae_digits", *options, "--out", str(tmp_path / "mirrored")) == 0
+
+
+def test_mixed_precision_and_xla_train_by_their_options(tmp_path: pathlib.Path) -> None:
     common = ["train", "vae_digits", "--epochs", "1", "--batch-size", "500", "--quiet"]
-    assert run(*common, "--strategy", "mirrored", "--out", str(tmp_path / "mirrored")) == 0
     assert run(*common, "--jit-compile", "--mixed-precision", "--out", str(tmp_path / "mixed")) == 0
     _, model = runs.load(tmp_path / "mixed")
     assert model.compute_dtype == "float16"

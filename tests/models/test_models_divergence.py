@@ -35,6 +35,11 @@ def test_one_sentence_of_pages():
     pages = "Exception encountered:\n\n\x1b[1mimages must be so. Received: dtype uint8\x1b[0m\n\nArguments received: x"
     with pytest.raises(ValueError, match=r"^images must be so\. Received: dtype uint8$"), one_sentence():
         raise ValueError(pages)
+    traced = (
+        "in user code:\n\n    File base.py, line 1, in f *\n    ValueError: Keras must be 3.10. Received: Keras 3.6.0\n"
+    )
+    with pytest.raises(ValueError, match=r"^Keras must be 3\.10\. Received: Keras 3\.6\.0$"), one_sentence():
+        raise ValueError(traced)
     assertion = tf.errors.InvalidArgumentError(None, None, "failed: [images must be so. Received: NaN] [[{{node A}}]]")
     with pytest.raises(ValueError, match=r"^images must be so\. Received: NaN$"), one_sentence():
         raise assertion

@@ -197,7 +197,7 @@ class Batches(keras.utils.PyDataset):
 
     def __init__(self, x, num_batches=3):
         super().__init__()
-        self.x, self.num = x, num_batches
+        self.x, self.num = x if isinstance(x, tuple) else (x,), num_batches
 
     @property
     def num_batches(self):

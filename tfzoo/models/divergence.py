@@ -16,8 +16,8 @@ import tensorflow as tf
 
 __all__ = ["StopOnNonFinite", "fit", "one_sentence"]
 
-# Of tfzoo.models.validation and of the assertion in a training step.
-_SENTENCE = re.compile(r"(?:images|index|mask) must .*?Received: [^\n\]\x1b]*")
+# Of tfzoo.models.validation, of tfzoo.models.replicas, and of the assertion in a training step.
+_SENTENCE = re.compile(r"(?:images|index|mask|Keras) must .*?Received: [^\n\]\x1b]*")
 
 
 _PRIOR_SHARE = 0.05  # of a learned prior's chains may diverge in an epoch: beyond, the last epoch was the good one
