@@ -36,7 +36,8 @@ def test_cost_and_dual_enclose_the_exact_cost(kind, n, dimension):
 
 @pytest.mark.parametrize("sizes", ["equal", "random", "different"])
 @pytest.mark.parametrize(
-    ("n", "dimension", "num_clusters", "deviation"), [(600, 16, 20, 0.01), (600, 64, 10, 0.1), (1200, 16, 20, 0.1)]
+    ("n", "dimension", "num_clusters", "deviation"),
+    [(600, 16, 20, 0.01), (600, 64, 10, 0.1), (1200, 16, 20, 0.1), (1100, 8, 20, 0.003)],
 )
 def test_clusters_far_apart_on_both_sides(n, dimension, num_clusters, deviation, sizes):
     # A quarter of the points has other numbers in each cluster, so prices start wrong by distances between clusters.
