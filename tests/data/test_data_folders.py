@@ -143,6 +143,44 @@ def test_sixteen_bits_are_refused(tmp_path):
         data.load(tmp_path, "all")
 
 
+@pytest.mark.parametrize("suffix", ["bmp", "gif", "tif", "tiff", "webp"])
+def test_other_formats_are_read_as_png_is(tmp_path, suffix):
+    pixels = np.random.default_rng(0).integers(0, 256, [10, 5, 6], np.uint8)
+    for number, image in enumerate(pixels):
+        lossless = {"lossless": True} if suffix == "webp" else {}
+        Image.fromarray(image).save(tmp_path / f"{number}.{suffix}", **lossless)
+    images = read(tmp_path, "all", batch_size=10)[0]["image"]
+    # WebP has no grey images.
+    assert images.shape == (10, 5, 6, 3 if suffix == "webp" else 1)
+    found = {image[..., 0].tobytes() for image in np.rint(images * 255).astype(np.uint8)}
+    assert found == {image.tobytes() for image in pixels}
+
+
+def test_palettes_of_greys_are_grey_and_others_are_colours(tmp_path):
+    for number, colours in enumerate([[0, 0, 0, 200, 200, 200], [0, 0, 0, 200, 0, 200]]):
+        image = Image.fromarray(np.eye(4, dtype=np.uint8)).convert("P")
+        image.putpalette(colours)
+        (tmp_path / str(number)).mkdir()
+        image.save(tmp_path / str(number) / "image.png")
+    grey, colour = (read(tmp_path / name, "all", batch_size=1)[0]["image"][0] for name in "01")
+    np.testing.assert_allclose(grey * 255, 200 * np.eye(4)[..., np.newaxis], atol=1e-4)
+    np.testing.assert_allclose(colour * 255, np.eye(4)[..., np.newaxis] * [200, 0, 200], atol=1e-4)
+
+
+@pytest.mark.parametrize("suffix", ["gif", "tiff", "webp"])
+def test_several_images_in_a_file_are_refused(tmp_path, suffix):
+    first, *others = (Image.fromarray(np.full((4, 4), 50 * number, np.uint8)) for number in range(3))
+    first.save(tmp_path / f"film.{suffix}", save_all=True, append_images=others)
+    with pytest.raises(ValueError, match=r"one image\. Received: 3 in '.*film\.\w+'$"):
+        data.load(tmp_path, "all")
+
+
+def test_previews_that_cameras_hide_behind_an_image_are_passed_over(tmp_path):
+    image, preview = (Image.fromarray(np.full((size, size), 99, np.uint8)) for size in (8, 4))
+    image.save(tmp_path / "photo.jpg", format="MPO", save_all=True, append_images=[preview])
+    assert read(tmp_path, "all", batch_size=1)[0]["image"].shape == (1, 8, 8, 1)
+
+
 def test_a_missing_empty_or_too_small_folder_is_one_sentence(tmp_path):
     for missing in (tmp_path / "nowhere", str(tmp_path / "nowhere"), "./nowhere"):
         with pytest.raises(FileNotFoundError, match=r"no such folder of images\. Received: '.*nowhere'$"):

@@ -1,4 +1,4 @@
-"""A folder of PNG and JPEG images."""
+"""A folder of images: PNG, JPEG, WebP, BMP, GIF and TIFF files, as Pillow reads them."""
 
 import pathlib
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ def scan_images(listing: Listing, image_size: tuple[int, int] | None) -> Folder:
       the images' paths; images are grey if all are, else RGB.
 
     Raises:
-      ValueError: if one is unreadable, or if sizes differ and `image_size` is None.
+      ValueError: if one is unreadable or holds several images, or if sizes differ and `image_size` is None.
     """
     names = in_canonical_order(listing.names)
     files = [listing.root / name for name in names]
@@ -103,13 +103,24 @@ def _header(file: pathlib.Path) -> tuple[int, int, int]:
     try:
         with Image.open(file) as image:
             mode, (width, height) = image.mode, image.size
+            if mode == "P" and _is_grey(image.getpalette() or []):
+                mode = "L"
+            # Cameras hide previews and depth maps behind a JPEG (MPO); the image is the first one.
+            count = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
             if image.getexif().get(_ORIENTATION, 1) in _LYING:
                 width, height = height, width
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise _unreadable(file, error) from None
+    if count > 1:
+        raise ValueError(f"An image file must hold one image. Received: {count} in {str(file)!r}")
     if mode not in CHANNELS:
         raise ValueError(f"Images must have 8 bits a channel. Received: mode {mode!r} in {str(file)!r}")
     return height, width, CHANNELS[mode]
+
+
+def _is_grey(palette: Sequence[int]) -> bool:
+    red, green, blue = (palette[channel::3] for channel in range(3))
+    return red == green == blue
 
 
 def _read_all(files: Sequence[pathlib.Path], event_shape: EventShape) -> np.ndarray:

@@ -18,7 +18,7 @@ from tfzoo.types import EventShape
 
 __all__ = ["Folder", "Listing", "as_folder", "divide", "in_canonical_order", "list_folder", "rows_of"]
 
-IMAGES = (".jpeg", ".jpg", ".png")
+IMAGES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 NIFTI = (".nii", ".nii.gz")
 DICOM = (".dcm", ".dicom", ".ima")
 DICOM_MARK = slice(128, 132)  # the bytes "DICM", by which files without a suffix are known

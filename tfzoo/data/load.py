@@ -71,9 +71,10 @@ def load(
         - a name of `tfzoo.data.list_datasets()`. "digits" comes with scikit-learn, "spiral_tubes" is generated
           (`tfzoo.data.spiral_tubes`); the others are read by tensorflow-datasets (`pip install "tfzoo[data]"`).
           CelebA is cropped to rows 45-172 and columns 25-152, then resized;
-        - the path of a folder of PNG and JPEG images, whose sub-folders, sorted, are the labels. Its order is that
-          of a hash of the files' names; 80 % are "train", 10 % "validation", 10 % "test". A folder that has
-          sub-folders for the splits is loaded by `load("folder/test", "all")`;
+        - the path of a folder of images (PNG, JPEG, WebP, BMP, GIF, TIFF; one in a file, of 8 bits a channel), whose
+          sub-folders, sorted, are the labels. Its order is that of a hash of the files' names; 80 % are "train",
+          10 % "validation", 10 % "test". A folder that has sub-folders for the splits is loaded by
+          `load("folder/test", "all")`;
         - the path of a folder of volumes: NIfTI files (.nii, .nii.gz), or DICOM series, each in a folder or known by
           its SeriesInstanceUID (`pip install "tfzoo[volumes]"`). Labels (for a series, by the folders above its own),
           order and splits are as for images. The axes T, H, W become superior, posterior, left, so that slices are
