@@ -107,14 +107,11 @@ class Problem:
         """Returns the mean squared distance over the rows that have a target, by their masses, in the points' units."""
         source, target = self._points()
         rows = np.flatnonzero(matches >= 0)
-        distances = np.sum((source[rows] - target[matches[rows]]) ** 2, axis=1)
-        if len(rows) == len(matches):
-            return self._in_units(float(_mean(self.source_masses, distances)))
-        # Without some rows the means are not those of the matched points.
-        offset = (self._mean_difference() / self._scale)[np.newaxis]
-        distances = np.sum((source[rows] - target[matches[rows]] + offset) ** 2, axis=1)
-        masses = self.source_masses[rows]
-        return float(_mean(masses, distances) / masses.sum()) * self._scale**2
+        masses = self.source_masses[rows] / self.source_masses[rows].sum()
+        differences = source[rows] - target[matches[rows]]
+        # Without some rows, or with cells of wrong masses, the means are not those of the points that are matched.
+        along = np.sum(_mean(masses, differences) * self._mean_difference()) / self._scale
+        return self._in_units(float(_mean(masses, squares_of(differences)) + 2.0 * along))
 
     def dual(self, prices: np.ndarray, maxima: np.ndarray | None = None) -> float:
         """Returns the dual at these prices: no coupling costs less.

@@ -46,7 +46,7 @@ class Solution(NamedTuple):
       potentials: h, with mean 0, ``[M]``, float64 for a source of that, else float32: `initial_potentials` of the next
         call.
       cost: mean squared distance over the points that are matched; with masses, their weighted mean. float64.
-      dual: a lower bound of every coupling's cost, in the same units. float64.
+      dual: a lower bound of every coupling's cost, in the same units; with "adam" the highest found. float64.
       gap: cost - dual; where every point is matched one to one, the cost is at most so much above the least. With
         method "adam" it may be negative, since points are left out or cells do not hold their masses. float64.
       unmatched_fraction: of the source points; with masses, the mass in wrong cells. float64.
@@ -210,7 +210,7 @@ def _find_cells(
 ) -> Solution:
     prices = np.zeros(len(problem.target)) if start is None else problem.prices(start)
     potentials = -0.5 * (problem.squares + prices)
-    h, cells, maxima, misplaced, num_steps = minimize_dual(
+    h, cells, misplaced, num_steps, lowest, maxima = minimize_dual(
         problem.x,
         problem.y,
         tf.constant(problem.source_masses, tf.float32),
@@ -220,12 +220,12 @@ def _find_cells(
         steps,
         problem.block_size,
     )
-    prices = -2.0 * h.numpy().astype(np.float64) - problem.squares
+    prices, lowest_prices = (-2.0 * each.numpy().astype(np.float64) - problem.squares for each in (h, lowest))
     assignment, unmatched, converged = cells.numpy(), float(misplaced), misplaced <= tolerance  # in float32, as there
     if one_to_one:
         assignment = _one_of_each_cell(assignment, key)
         unmatched = float(np.mean(assignment < 0))
-    cost, dual = problem.cost(assignment), problem.dual(prices, 2.0 * maxima.numpy())
+    cost, dual = problem.cost(assignment), problem.dual(lowest_prices, 2.0 * maxima.numpy())
     centred: np.ndarray = problem.potentials(prices).astype(dtype)
     return _solution(assignment, centred, cost, dual, unmatched, int(num_steps), converged)
 
