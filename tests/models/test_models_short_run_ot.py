@@ -74,6 +74,16 @@ def test_corrections_come_every_so_many_epochs_and_between_them_inference_comes_
     assert costs[1] == costs[2] != costs[3] == costs[4]
 
 
+def test_corrections_come_as_often_where_fit_is_called_for_each_epoch():
+    at_once, one_by_one = (compiled(linear_model("short_run_ot", correction_interval=3, num_steps=2)) for _ in range(2))
+    at_once.fit(examples(), epochs=7, shuffle=False, verbose=0)
+    costs = [
+        one_by_one.fit(examples(), epochs=1, shuffle=False, verbose=0).history["transport_cost"][0] for _ in range(7)
+    ]
+    assert np.isfinite(costs).tolist() == [False, False, True] * 2 + [False]
+    np.testing.assert_allclose(positions(one_by_one), positions(at_once), rtol=1e-6)
+
+
 def test_fixed_samples_stay_and_fresh_ones_do_not():
     for target, same in (("fixed", True), ("fresh", False)):
         model = compiled(linear_model("short_run_ot", alpha=1.0, target=target, num_examples=8, num_steps=1))

@@ -89,14 +89,17 @@ class ShortRunOT(MCMCModel):
         self.alpha = alpha
         self.correction_interval = check_positive("correction_interval", correction_interval)
         self.target = target
-        # A weight, so that a training that is resumed goes on as it would have.
-        self.corrected: Any = self.add_weight(
-            name="corrected",
-            shape=(),
-            initializer="zeros",
-            trainable=False,
-            autocast=False,
-            aggregation="only_first_replica",
+        # Weights, so that a training that is resumed goes on as it would have.
+        self.corrected, self.uncorrected_epochs = (
+            self.add_weight(
+                name=name,
+                shape=(),
+                initializer="zeros",
+                trainable=False,
+                autocast=False,
+                aggregation="only_first_replica",
+            )
+            for name in ("corrected", "uncorrected_epochs")
         )
         self._start: dict[str, Tensor] = {}  # where the next matching starts
         self.build()
@@ -157,6 +160,7 @@ class ShortRunOT(MCMCModel):
             moved = self.alpha * targets + (1.0 - self.alpha) * codes
             positions.assign(tf.where(matched[:, tf.newaxis], moved, codes))
             self.corrected.assign(1.0)
+        self.uncorrected_epochs.assign(0.0)
         return solution
 
     def get_config(self) -> dict:
