@@ -55,6 +55,18 @@ def check_equal(case, data, **options):
         np.testing.assert_allclose(ours, theirs, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.replicas
+@pytest.mark.parametrize("name", ["vae", "langevin_vae", "abp"])
+def test_a_last_batch_of_fewer_images_than_replicas(name):
+    case = next(case for case in IMAGE_CASES if case.name == name)
+    with two_replicas().scope():
+        model = case.compiled()
+    images = {"image": case.images(5), "index": np.arange(5)}
+    data = tf.data.Dataset.from_tensor_slices(images).batch(4)
+    history = model.fit(data, validation_data=data, verbose=0).history
+    assert all(np.isfinite(values[0]) for values in history.values())
+
+
 def test_each_replica_draws_its_own_noise(image_case):
     strategy = two_replicas()
     with strategy.scope():

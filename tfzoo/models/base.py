@@ -21,7 +21,7 @@ from tfzoo.distributions import EnergyPrior, FlowPrior, likelihoods, priors
 from tfzoo.models import divergence, saved_model
 from tfzoo.models.masked import as_visible, not_for_masks
 from tfzoo.models.prior_optimizer import PriorOptimizer
-from tfzoo.models.replicas import num_replicas
+from tfzoo.models.replicas import mean_or_zero, num_replicas
 from tfzoo.models.validation import (
     as_images,
     as_latents,
@@ -279,7 +279,7 @@ class LatentVariableModel(PriorOptimizer, abc.ABC):
         return loss / num_replicas()
 
     def _mean_bound(self, bound: Tensor) -> Tensor:
-        return tf.reduce_mean(bound)
+        return mean_or_zero(bound)
 
     def predict_step(self, data: TensorLike) -> Tensor:
         """Returns reconstructions: what `predict` gives for each batch."""

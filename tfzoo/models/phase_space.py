@@ -253,7 +253,9 @@ class PhaseSpaceModel(AmortisedModel):
         It is 0 for a batch that has none left, which changes nothing.
         """
         log_weights = self._log_weights(self._asserted(self._as_images(x)), y_pred, training)
-        self.diverged.update_state(1.0 - tf.cast(tf.math.is_finite(log_weights), tf.float32))
+        # An image's share of its chains: replicas may have no image.
+        finite = tf.cast(tf.math.is_finite(log_weights), tf.float32)
+        self.diverged.update_state(1.0 - tf.reduce_mean(finite, axis=0))
         return self._loss(_mean_of_finite(log_weights)[0], sample_weight)
 
     def _mean_bound(self, bound: Tensor) -> Tensor:

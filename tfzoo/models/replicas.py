@@ -3,7 +3,9 @@
 import keras
 import tensorflow as tf
 
-__all__ = ["num_replicas"]
+from tfzoo.types import Tensor
+
+__all__ = ["mean_or_zero", "num_replicas"]
 
 _FIRST_KERAS = (3, 10)
 
@@ -19,3 +21,9 @@ def num_replicas() -> int:
     if count > 1 and tuple(int(part) for part in keras.__version__.split(".")[:2]) < _FIRST_KERAS:
         raise ValueError(f"Keras must be 3.10 or later for several replicas. Received: Keras {keras.__version__}")
     return count
+
+
+def mean_or_zero(values: Tensor) -> Tensor:
+    """Returns the mean over a replica's images, 0 where there are none: the last batch may have too few for all."""
+    mean = tf.reduce_mean(values)
+    return tf.where(tf.size(values) > 0, mean, tf.zeros_like(mean))
