@@ -115,3 +115,15 @@ def test_no_tensor_holds_all_pairs():
     assert not products  # all of them are inside the loop over blocks
     loops = [op for op in graph.get_operations() if op.type in ("While", "StatelessWhile")]
     assert len(loops) == 1
+
+
+def test_directions_of_spread_are_counted():
+    def directions(widths):
+        source, target = np.random.default_rng(0).normal(size=(2, 3000, len(widths))) * widths
+        masses = np.full(3000, 1 / 3000)
+        return problem.Problem(source + 7.0, target, masses, masses, None).num_directions()
+
+    np.testing.assert_allclose(directions([1.0] * 3), 3.0, rtol=0.05)
+    np.testing.assert_allclose(directions([1.0] + [0.01] * 99), 1.0, rtol=0.05)
+    assert directions([1.0] * 2) <= 2.0  # never more than there are
+    assert 80 < directions([1.0] * 100) < 100

@@ -35,14 +35,14 @@ __all__ = ["RESOLUTION", "Matching", "match"]
 RESOLUTION = 1e-6  # of values in float32
 _DENSE = 256  # points that are matched at once
 _PART = 4  # one of so many points is in the coarse problem
-_FLAT = 7  # dimensions with long chains of rows that move up
+_NARROW = 2.0  # directions of spread, in which long chains of rows move up
 _MOST_LEFT = 4096  # rows that are given the rest at once
 _WANTED = 4  # targets that each of these wants most
 _MOST_SHARING = 1024  # rows that share targets anew, unless more are left
 _SPREAD = 4  # the softness is the mean difference between the best and the fourth
 _RISEN = 0.1  # of the targets may be cheaper than before, once prices are shifted back
-_KEPT = 16  # candidates that a solution keeps for the next one; in few dimensions none, they change too soon
-_GROWTH = 8  # times as many candidates may a row come to know in step 3, but in few dimensions
+_KEPT = 16  # candidates that a solution keeps for the next one
+_GROWTH = 8  # times as many candidates may a row come to know in step 3
 _HIDDEN = 0.1  # share of the tolerance that rounding may have
 _PATIENCE = 400  # rounds of bids with the prices of an earlier solution, before they are lowered
 _GATHERED = 2**23  # coordinates of candidates that are held at once
@@ -58,7 +58,6 @@ class _Auction(NamedTuple):
 
 
 _COARSE, _COARSE_TOLERANCE = _Auction(0.3, 0.02, 1000), 1e-2  # only its prices are needed
-_LONG_PATHS = _Auction(0.3, 0.01, 4000)  # where paths are long, in few dimensions
 _FINE = _Auction(0.02, 0.005, 1000), _Auction(0.01, 0.002, 1000)  # a thousand rounds cost less than one exact step
 
 
@@ -115,9 +114,8 @@ def match(
         spread = float(np.mean(best[:, 0] - best[:, min(_SPREAD, n) - 1]))
         return Matching(matches, prices, best[:, 0], np.empty([n, 0], np.int32), spread, 0, 1.0, True)
     num_rounds, num_passes = 0, 0.0
-    is_flat, is_warm = problem.source.shape[1] <= _FLAT, prices is not None
-    # Where points have many neighbours at nearly the same distance, more of them are needed.
-    count = 64 if is_flat else 20 if is_warm else 24
+    is_warm = prices is not None
+    count = 20 if is_warm else 24
     if prices is None:
         rows, columns = generator.permutation(n)[: n // _PART], generator.permutation(n)[: n // _PART]
         coarse = match(
@@ -131,12 +129,10 @@ def match(
         num_rounds, num_passes = coarse.num_rounds, (coarse.num_passes / _PART + 1.0) / _PART
         prices = _extend(problem, rows, coarse)
     lists = None
-    if known is not None and not is_flat:
+    if known is not None:
         lists = _known_lists(problem, prices, known, generator.permutation(n)[:_ASKED])
     stall = _Stall(problem, prices, count, lists, is_warm=is_warm)
-    if is_flat:
-        auctions = (_LONG_PATHS,)
-    elif is_warm:
+    if is_warm:
         auctions = (auctions[0]._replace(max_rounds=_PATIENCE), *auctions)
     matching = stall.match(auctions, tolerance, max_iterations)
     return matching._replace(
@@ -186,7 +182,6 @@ class _Stall:
         self._full_count = min(count, self.size)
         self._count = self._full_count if lists is None else lists.targets.shape[1]
         self._is_warm = is_warm
-        self._is_flat = problem.source.shape[1] <= _FLAT
         self.market = open_market(tf.constant(prices, tf.float32), self.size)
         self.lists = self._new_lists(tf.range(self.size)) if lists is None else lists
         self._is_bounded = lists is None  # whether the bounds of all lists are known
@@ -297,7 +292,7 @@ class _Stall:
                 break
         prices = self.market.prices.numpy().astype(np.float64)
         best, order = tf.math.top_k(self._values(), min(_KEPT, self._count))
-        kept = tf.gather(self.lists.targets, order[:, :0] if self._is_flat else order, batch_dims=1).numpy()
+        kept = tf.gather(self.lists.targets, order, batch_dims=1).numpy()
         spread = float(tf.reduce_mean(best[:, 0] - best[:, min(_SPREAD, self._count) - 1]))
         return Matching(matches, prices, maxima, kept, spread, 0, 0.0, converged)
 
@@ -348,7 +343,7 @@ class _Stall:
         """Returns the best matching of candidates, its benefits, and the lowest prices that prove it."""
         prices = self.market.prices.numpy().astype(np.float64)
         own = self._own(matches)
-        if self._is_flat:
+        if self.problem.num_directions() <= _NARROW:
             targets = np.concatenate([self.lists.targets.numpy(), matches[:, np.newaxis]], axis=1)
             benefits = np.concatenate([self.lists.benefits.numpy(), own[:, np.newaxis]], axis=1)
             matches, raised = match_by_paths(targets, benefits, prices, matches, RESOLUTION)
@@ -397,4 +392,4 @@ class _Stall:
         self._add(tf.range(self.size), Lists(values + tf.gather(prices, targets), targets, bounds))
 
     def _add(self, rows: Tensor, new: Lists) -> None:
-        self.lists = self.lists.add(rows, new, self.market.prices, self._count * (1 if self._is_flat else _GROWTH))
+        self.lists = self.lists.add(rows, new, self.market.prices, self._count * _GROWTH)

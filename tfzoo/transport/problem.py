@@ -17,6 +17,7 @@ __all__ = ["EXACT_PAIRS", "Problem", "squares_of"]
 EXACT_PAIRS = 2**25  # so many pairs are looked at in float64 for the dual
 _FINEST = 4e-6  # gap of prices in float32, and of equal points, of the points' mean squares
 _TIE_SIZE, _TIE_DIMENSIONS = 1.5e-3, 4
+_SOME = 250  # points of each side that tell how all of them spread
 
 
 def _mean(masses: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -102,6 +103,13 @@ class Problem:
         """Returns 2 <x_i, y_j> - |y_j|^2 for some rows and some targets, in float64."""
         products = tf.matmul(self.source[rows], self.target[columns], transpose_b=True).numpy()
         return 2.0 * products - self.squares[columns]
+
+    def num_directions(self) -> float:
+        """Returns in how many directions the points spread, 1 to D: the participation ratio of their variances."""
+        some = [points[:: max(1, len(points) // _SOME)] for points in (self.source, self.target)]
+        points = tf.constant(np.concatenate(some))
+        products = tf.matmul(points, points, transpose_b=True).numpy()
+        return float(np.trace(products) ** 2 / max(np.sum(products**2), np.finfo(float).tiny))
 
     def cost(self, matches: np.ndarray) -> float:
         """Returns the mean squared distance over the rows that have a target, by their masses, in the points' units."""

@@ -53,8 +53,8 @@ class Solution(NamedTuple):
       num_iterations: rounds of bids, or steps of Adam. int32.
       converged: whether `tolerance` was reached. bool.
       candidates: the targets that each source point values most, as far as is known, the best first, int32 ``[N, K]``:
-        `initial_candidates` of the next call. K is 0 where that would gain nothing (method "adam", up to 7 dimensions,
-        up to 256 points).
+        `initial_candidates` of the next call. K is 0 where that would gain nothing (method "adam", one dimension, up to
+        256 points).
     """
 
     assignment: Tensor
