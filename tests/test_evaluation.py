@@ -56,6 +56,18 @@ def test_mse_is_per_pixel(model, images, dataset) -> None:
     assert report["mse"] == pytest.approx(np.mean((images - model.reconstruct(images)) ** 2), rel=1e-5)
 
 
+@pytest.mark.parametrize("dtype", ["float64", "mixed_float16"])
+def test_the_default_metrics_are_of_models_of_every_precision(dtype, model, dataset) -> None:
+    options = {"event_shape": (6,), "latent_dim": 2, "likelihood": "gaussian", "scale": 0.7, "seed": 0}
+    other = tfzoo.create_model("vae", dtype=dtype, **options)
+    other.set_weights(model.get_weights())
+    names = evaluation.default_metrics(other)
+    expected, found = (evaluation.evaluate(each, dataset, names, num_samples=20) for each in (model, other))
+    assert found["mse"]["mse"] == pytest.approx(expected["mse"]["mse"], rel=0.3)  # the codes' noise is another
+    for name in names:
+        assert found[name][name] == pytest.approx(expected[name][name], rel=0.3)
+
+
 # A flow makes the proposal better, so that fewer samples do.
 @pytest.mark.parametrize(
     ("name", "num_samples"), [("vae", 5000), pytest.param("langevin_vae", 1000, marks=pytest.mark.slow)]

@@ -205,7 +205,7 @@ class _Session:
 
     def mse(self) -> dict[str, Any]:
         def squared(x: Tensor, seed: Tensor) -> tuple[Tensor]:
-            error = tf.square(x - self.model.reconstruct(x, seed))
+            error = tf.square(x - tf.cast(self.model.reconstruct(x, seed), x.dtype))
             return (tf.reduce_mean(tf.reshape(error, [tf.shape(x)[0], -1]), axis=1),)
 
         (values,) = self._map("mse", squared)
