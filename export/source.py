@@ -1,7 +1,6 @@
 """What can be exported: a run's best model, or a preset's own weights."""
 
 import dataclasses
-import json
 import pathlib
 from typing import Any
 
@@ -24,7 +23,7 @@ class Source:
       data: facts of its data, None where they cannot be found any more.
       value_range: of its images: what pictures show as black and white.
       training: how it was trained, for JSON.
-      measured: metric -> what was measured.
+      measured: metric -> what was measured of this model.
     """
 
     name: str
@@ -65,12 +64,12 @@ def load(run_or_preset: str) -> Source:
 
 
 def _of_run(folder: pathlib.Path) -> Source:
+    measured = runs.present_metrics(folder)
     config, model = runs.load(folder)
     try:
         facts = config.data_info()
     except (OSError, ImportError, ValueError):  # the user's own folder may have moved since
         facts = None
-    metrics = folder / "metrics.json"
     return Source(
         name=config.name,
         model=model,
@@ -78,7 +77,7 @@ def _of_run(folder: pathlib.Path) -> Source:
         data=facts,
         value_range=config.value_range,
         training={**_training(config), "epochs": config.epochs, "seed": config.seed},
-        measured=json.loads(metrics.read_text()) if metrics.exists() else {},
+        measured=measured,
     )
 
 

@@ -87,6 +87,8 @@ def test_compare_pairs_images(trained: pathlib.Path, tmp_path: pathlib.Path, cap
         assert len((trained / "per_image" / "mse_test.csv").read_text().splitlines()) == int(count) + 2
     other = tmp_path / "other"
     (other / "per_image").mkdir(parents=True)
+    for name in ("config.json", "model.keras"):
+        shutil.copy(trained / name, other)
     how, _, *rows = (trained / "per_image" / "mse_test.csv").read_text().splitlines()
     lower = [f"{index},{float(value) - 0.25}" for index, value in (row.split(",") for row in rows[:12])]
     (other / "per_image" / "mse_test.csv").write_text("\n".join([how, "index,mse", *lower]) + "\n")
@@ -102,6 +104,25 @@ def test_compare_pairs_images(trained: pathlib.Path, tmp_path: pathlib.Path, cap
     file.write_text(file.read_text().replace("digits", "mnist"))
     assert run("compare", str(trained), str(other), "--metric", "mse") == 1
     assert capsys.readouterr().err.startswith("Error: runs must be measured on the same data. Received: ")
+
+
+def test_a_measurement_is_of_the_model_as_it_was_loaded(trained: pathlib.Path, tmp_path, monkeypatch, capsys) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(trained, folder, ignore=shutil.ignore_patterns("metrics.json", "per_image"))
+    digest, load = runs.model_digest(folder), runs.load
+
+    def load_and_train_on(run: pathlib.Path) -> tuple:
+        loaded = load(run)
+        with (run / "model.keras").open("ab") as file:
+            file.write(b"another epoch")
+        return loaded
+
+    monkeypatch.setattr(runs, "load", load_and_train_on)
+    assert run("evaluate", str(folder), "--metrics", "mse", "--images", "20") == 0
+    assert json.loads((folder / "metrics.json").read_text())["mse"]["model"] == digest
+    capsys.readouterr()
+    assert run("compare", str(folder), str(folder), "--metric", "mse") == 1
+    assert capsys.readouterr().err.strip().endswith(f"tfzoo evaluate it again. Received: {folder}")
 
 
 def test_evaluate_scores_samples_and_codes(trained: pathlib.Path) -> None:

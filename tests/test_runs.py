@@ -111,11 +111,59 @@ def test_what_is_compared_is_of_the_same_images_and_measured_alike(tmp_path, spl
         folder, settings = tmp_path / name, options.pop("settings", None)
         folder.mkdir()
         runs._write_config(folder, runs.RunConfig("vae", "digits", {}, options, seed=options.pop("seed", 0)))
-        runs.write_per_image(folder, "nll", split, values, settings=settings)
+        (folder / "model.keras").write_bytes(name.encode())
+        runs.write_per_image(folder, "nll", split, values, model=runs.model_digest(folder), settings=settings)
         assert runs.read_per_image(folder, "nll", split) == {0: 1.0, 1: 1.0, 2: 1.0}
     expected = pytest.raises(ValueError, match=f"the same {wrong}. Received: ") if wrong else contextlib.nullcontext()
     with expected:
         runs.check_comparable(tmp_path / "one", tmp_path / "other", "nll", split)
+
+
+@pytest.fixture
+def two_measured_runs(tmp_path: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
+    folders = tmp_path / "one", tmp_path / "other"
+    for folder in folders:
+        folder.mkdir()
+        runs._write_config(folder, runs.RunConfig("vae", "digits", {}, {}))
+        (folder / "model.keras").write_bytes(b"the second epoch")
+        digest = runs.model_digest(folder)
+        runs.write_per_image(folder, "elbo", "test", (np.arange(3), np.ones(3)), model=digest)
+        runs.add_metrics(folder, {"elbo": {"elbo": 1.0}}, model=digest)
+    return folders
+
+
+@pytest.mark.parametrize("trained_on", [0, 1])
+def test_what_is_compared_is_of_the_models_that_the_runs_have(two_measured_runs, trained_on: int) -> None:
+    runs.check_comparable(*two_measured_runs, "elbo", "test")
+    folder = two_measured_runs[trained_on]
+    (folder / "model.keras").write_bytes(b"a later epoch")
+    sentence = rf"^elbo of the split test was measured before .*; tfzoo evaluate it again\. Received: {folder}$"
+    with pytest.raises(ValueError, match=sentence):
+        runs.check_comparable(*two_measured_runs, "elbo", "test")
+    assert runs.present_metrics(folder) == {}
+
+
+@pytest.mark.parametrize("change", ["no model in the comment", "no comment", "no model"])
+def test_what_is_of_no_known_model_is_not_compared(two_measured_runs, change: str) -> None:
+    folder = two_measured_runs[1]
+    file = folder / "per_image" / "elbo_test.csv"
+    if change == "no model":
+        (folder / "model.keras").unlink()
+    else:
+        how, *rows = file.read_text().splitlines()
+        how = "# []" if change == "no comment" else how.replace('"model"', '"of"')
+        file.write_text("\n".join([how, *rows]))
+    with pytest.raises(ValueError, match=rf"^[^.]*\. Received: {folder}$"):
+        runs.check_comparable(*two_measured_runs, "elbo", "test")
+
+
+def test_metrics_of_a_runs_earlier_models_are_dropped(two_measured_runs) -> None:
+    folder = two_measured_runs[0]
+    runs.add_metrics(folder, {"mse": {"mse": 2.0}}, model=runs.model_digest(folder))
+    assert set(runs.read_metrics(folder)) == {"elbo", "mse"}
+    (folder / "model.keras").write_bytes(b"a later epoch")
+    runs.add_metrics(folder, {"mse": {"mse": 3.0}}, model=runs.model_digest(folder))
+    assert runs.read_metrics(folder) == {"mse": {"mse": 3.0, "model": runs.model_digest(folder)}}
 
 
 def test_training_images_are_binarised_once_where_they_are_measured() -> None:

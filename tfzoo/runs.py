@@ -12,6 +12,7 @@ samples.png, reconstructions.png, metrics.json, per_image/    what the other ver
 """
 
 import dataclasses
+import hashlib
 import json
 import os
 import pathlib
@@ -48,6 +49,8 @@ __all__ = [
     "check_comparable",
     "load",
     "load_split",
+    "model_digest",
+    "present_metrics",
     "read_metrics",
     "read_per_image",
     "train",
@@ -85,11 +88,33 @@ def load(folder: str | os.PathLike) -> tuple[RunConfig, LatentVariableModel]:
     Raises:
       ValueError: if the folder is no run, or holds no trained model yet.
     """
+    config, path = _trained(folder)
+    return config, keras.saving.load_model(path)
+
+
+def model_digest(folder: str | os.PathLike) -> str:
+    """Returns 12 hexadecimal digits that tell a run's best model from all others it has had, or will have.
+
+    A training may replace the model at any time: take the digest before `load`, so that what is measured is never said
+    to be of a later model than it is.
+
+    Raises:
+      ValueError: as `load`.
+    """
+    digest = hashlib.sha256()
+    with _trained(folder)[1].open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()[:12]
+
+
+def _trained(folder: str | os.PathLike) -> tuple[RunConfig, pathlib.Path]:
+    """Returns a run's configuration and where its best model is; errors as of `load`."""
     folder = pathlib.Path(folder)
-    config = _read_config(folder)
-    if not (folder / "model.keras").exists():
+    config, path = _read_config(folder), folder / "model.keras"
+    if not path.exists():
         raise ValueError(f"the run must have trained an epoch at least. Received: {folder}")
-    return config, keras.saving.load_model(folder / "model.keras")
+    return config, path
 
 
 def train(
@@ -200,11 +225,33 @@ def _initial_model(source: str) -> LatentVariableModel:
     return registry.create_model(source, pretrained=True) if source in PRESETS else load(source)[1]
 
 
-def add_metrics(folder: str | os.PathLike, results: dict[str, dict[str, Any]]) -> pathlib.Path:
-    """Adds results to a run's metrics.json, in place of earlier ones of the same name, and returns its path."""
+def add_metrics(folder: str | os.PathLike, results: dict[str, dict[str, Any]], *, model: str) -> pathlib.Path:
+    """Adds results to a run's metrics.json, in place of earlier ones of the same name, and returns its path.
+
+    Each gets its "model" beside it. Earlier results of another one are dropped: the run has been trained on since.
+
+    Args:
+      folder: of the run.
+      results: a dict for each metric.
+      model: `model_digest` of what was measured.
+    """
     path = pathlib.Path(folder) / "metrics.json"
-    _write_json(path, {**read_metrics(folder), **results})
+    added = {name: {**values, "model": model} for name, values in results.items()}
+    _write_json(path, {**_of_model(read_metrics(folder), model), **added})
     return path
+
+
+def present_metrics(folder: str | os.PathLike) -> dict[str, Any]:
+    """Returns those results of a run's metrics.json that are of its present model.
+
+    Raises:
+      ValueError: as `load` and `read_metrics`.
+    """
+    return _of_model(read_metrics(folder), model_digest(folder))
+
+
+def _of_model(results: dict[str, Any], model: str) -> dict[str, Any]:
+    return {name: each for name, each in results.items() if isinstance(each, dict) and each.get("model") == model}
 
 
 def read_metrics(folder: str | os.PathLike) -> dict[str, Any]:
@@ -229,23 +276,26 @@ def write_per_image(
     split: str,
     values: tuple[np.ndarray, np.ndarray],
     *,
+    model: str,
     settings: dict[str, Any] | None = None,
 ) -> pathlib.Path:
     """Writes a metric's value for each image, and returns the file's path.
 
-    The file begins with a comment, what was measured and how, which `check_comparable` reads; then ``index,value`` by
-    row.
+    The file begins with a comment, what was measured of which model and how, which `check_comparable` reads; then
+    ``index,value`` by row.
 
     Args:
       folder: of the run.
       metric: its name.
       split: of the run's data.
       values: the images' indices ``[N]`` and their values ``[N]``.
+      model: `model_digest` of what was measured.
       settings: what the values depend on, beside model and data: numbers of samples, say.
     """
     path = _per_image_path(folder, metric, split)
     path.parent.mkdir(exist_ok=True)
-    how = json.dumps({"data": _data(_read_config(pathlib.Path(folder)), split), "settings": settings or {}})
+    data = _data(_read_config(pathlib.Path(folder)), split)
+    how = json.dumps({"model": model, "data": data, "settings": settings or {}})
     rows = "".join(f"{index},{value:.9g}\n" for index, value in zip(*values, strict=True))
     with replacing(path) as file:
         file.write_text(f"# {how}\nindex,{metric}\n{rows}")
@@ -273,8 +323,17 @@ def read_per_image(folder: str | os.PathLike, metric: str, split: str) -> dict[i
 
 
 def check_comparable(folder: str | os.PathLike, other: str | os.PathLike, metric: str, split: str) -> None:
-    """Raises ValueError where two runs' values of a metric are not of the same images, or not measured alike."""
+    """Raises ValueError where two runs' values of a metric cannot be compared.
+
+    They must be of the same images, measured alike, and each of the model that its run has now.
+    """
     ours, theirs = (_read_per_image(each, metric, split)[0] for each in (folder, other))
+    for each, how in ((folder, ours), (other, theirs)):
+        if how.get("model") != model_digest(each):
+            raise ValueError(
+                f"{metric} of the split {split} was measured before the run was trained on, or by an older tfzoo; "
+                f"tfzoo evaluate it again. Received: {each}"
+            )
     for name in ("data", "settings"):
         if ours[name] != theirs[name]:
             raise ValueError(f"runs must be measured on the same {name}. Received: {ours[name]} and {theirs[name]}")
@@ -284,7 +343,10 @@ def _read_per_image(folder: str | os.PathLike, metric: str, split: str) -> tuple
     """Returns how a metric was measured, and its rows."""
     try:
         how, _, *rows = _per_image_path(folder, metric, split).read_text().splitlines()
-        return json.loads(how.removeprefix("# ")), rows
+        measured = json.loads(how.removeprefix("# "))
+        if not isinstance(measured, dict) or not {"data", "settings"} <= set(measured):
+            raise ValueError
+        return measured, rows
     except (OSError, ValueError):
         raise ValueError(
             f"the run must have {metric} of each image of the split {split}, from tfzoo evaluate. Received: {folder}"

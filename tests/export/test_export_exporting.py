@@ -15,6 +15,7 @@ import tfzoo
 from export import cli, exporting, source, verification, warmup
 from export.source import Source
 from tests.conformance.cases import small_networks
+from tfzoo import runs
 
 EXTRA = verification.EXTRA
 
@@ -40,7 +41,9 @@ def write_run(folder, name, dataset="digits", data_options=None):
     folder.mkdir()
     keras.saving.save_model(model, folder / "model.keras")
     (folder / "config.json").write_text(json.dumps(config))
-    (folder / "metrics.json").write_text(json.dumps({"mse": 1.0}))
+    runs.add_metrics(folder, {"mse": {"mse": 1.0}}, model=runs.model_digest(folder))
+    measured = {**runs.read_metrics(folder), "elbo": {"elbo": -2.0, "model": "of earlier epochs"}}
+    (folder / "metrics.json").write_text(json.dumps(measured))
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +75,7 @@ def test_the_manifest_tells_where_it_comes_from(exported):
     assert manifest["versions"]["tfzoo"] == tfzoo.__version__
     assert manifest["data"]["licence"] == tfzoo.data.info("digits").licence
     assert manifest["training"]["model_options"] == {"latent_dim": 16, "likelihood": "gaussian"}
-    assert manifest["measured"] == {"mse": 1.0}
+    assert [(name, each["mse"]) for name, each in manifest["measured"].items()] == [("mse", 1.0)]  # of this model
     assert manifest["signatures"]["encode"]["inputs"]["seed"] == {"dtype": "int32", "shape": [None, 2]}
     assert manifest["signatures"]["interpolate"]["outputs"]["images"]["shape"] == [None, 3, 8, 8, 1]
     assert all(each["batchable"] for each in manifest["signatures"].values())

@@ -39,7 +39,10 @@ _METRICS = (*evaluation.METRICS, "recovery")
 def _evaluate(
     run: pathlib.Path, metrics: str | None, ais_images: int, ais_steps: int, ais_chains: int, **options: Any
 ) -> None:
-    """Measure a run's model; writes metrics.json beside it."""
+    """Measure a run's model; writes metrics.json beside it.
+
+    What the file has of the run's earlier models is dropped.
+    """
     annealing = evaluation.Annealing(ais_images, ais_steps, ais_chains)
     names = None if metrics is None else [name.strip() for name in metrics.split(",") if name.strip()]
     if names == []:
@@ -65,6 +68,7 @@ def measure(
     seed: int = 0,
 ) -> None:
     """Measures a run's model on a split, prints a table, and adds to the run's metrics."""
+    digest = runs.model_digest(run)  # first: a training may write another model meanwhile
     config, model = runs.load(run)
     if held_out not in (None, config.held_out):
         own = "none" if config.held_out is None else config.held_out
@@ -114,8 +118,8 @@ def measure(
     for name, values in results.items():
         if "per_image" in values:
             settings = of_recovery if name.startswith("recovery") else {"samples": samples} if name == "nll" else {}
-            runs.write_per_image(run, name, split, values.pop("per_image"), settings=settings)
-    path = runs.add_metrics(run, {name: {**values, "split": split} for name, values in results.items()})
+            runs.write_per_image(run, name, split, values.pop("per_image"), model=digest, settings=settings)
+    path = runs.add_metrics(run, {name: {**values, "split": split} for name, values in results.items()}, model=digest)
     table = _table("metric", "value", "standard error", "images", "how")
     for name, values in results.items():
         error = values.get("standard_error")
@@ -139,7 +143,8 @@ def _compare(run: pathlib.Path, others: tuple[pathlib.Path, ...], metric: str, s
     """Compare runs image by image, with standard errors.
 
     What is printed is the mean of RUN - OTHER. Images differ far more than models do, so a difference of two means can
-    be certain where the means are not. Only images that both runs were measured on count.
+    be certain where the means are not. Only images that both runs were measured on count; a run that was trained on since
+    is to be measured again.
     """
     first = runs.read_per_image(run, metric, split)
     table = _table("run", "other", f"{metric}, difference", "standard error", "images")
