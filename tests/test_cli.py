@@ -321,6 +321,36 @@ def test_what_is_wrong_is_said_before_any_work(trained: pathlib.Path, tmp_path: 
         assert capsys.readouterr().err.strip().endswith(f"Received: {folder / 'metrics.json'}")
 
 
+def test_a_run_that_cannot_be_written_is_not_measured(trained: pathlib.Path, tmp_path, monkeypatch, capsys) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(trained, folder)
+    (folder / "per_image").mkdir(exist_ok=True)
+    monkeypatch.setattr(evaluation, "evaluate", lambda *_, **__: pytest.fail("hours of work"))
+    for closed in (folder, folder / "per_image"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "access", lambda path, mode, closed=closed: mode != os.W_OK or path != closed)
+            assert run("evaluate", str(folder), "--metrics", "mse") == 1
+        assert capsys.readouterr().err.strip() == f"Error: the run's folder must be writable. Received: {closed}"
+
+
+def test_what_was_measured_outlives_a_later_failure(masked: pathlib.Path, tmp_path, monkeypatch, capsys) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(masked, folder, ignore=shutil.ignore_patterns("metrics.json", "per_image"))
+
+    def diverges(*_, **__):
+        raise ValueError("it diverges")
+
+    monkeypatch.setattr(evaluation._Session, "ais", diverges)
+    assert run("evaluate", str(folder), "--metrics", "mse,ais", "--images", "20") == 1
+    monkeypatch.setattr("tfzoo.recovery.neighbour_fill", diverges)
+    assert run("evaluate", str(folder), "--metrics", "mse,recovery", "--images", "20", "--split", "train") == 1
+    printed = capsys.readouterr()
+    assert printed.out.count("one code an image") == 2  # the table
+    assert printed.err == 2 * "Error: it diverges\n"
+    assert json.loads((folder / "metrics.json").read_text())["mse"]["num_images"] == 20
+    assert {path.name for path in (folder / "per_image").iterdir()} == {"mse_test.csv", "mse_train.csv"}
+
+
 def test_a_resumed_run_keeps_what_it_has(trained: pathlib.Path, tmp_path: pathlib.Path, capsys) -> None:
     assert run("train", "--resume", str(trained), "--set", "latent_dim=3", "--seed", "1") == 2
     assert capsys.readouterr().err.strip().endswith("Received: --set --seed")

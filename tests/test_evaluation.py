@@ -68,6 +68,56 @@ def test_the_default_metrics_are_of_models_of_every_precision(dtype, model, data
         assert found[name][name] == pytest.approx(expected[name][name], rel=0.3)
 
 
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    ("name", "labels", "sentence"),
+    [
+        ("f1", [3] * 30, r"^f1 learns from the first half .* two classes\. Received: \[3\] only$"),
+        ("f1", [0, 1] * 14 + [0, 2], r"^f1 learns from the first half .* training classes\. Received: \[2\] besides$"),
+        ("auprc", [1] * 30, r"^auprc needs images of the label 1, .* Received: 1 only$"),
+        ("auprc", [0] * 30, r"^auprc needs images of the label 1, .* Received: 0 only$"),
+        ("fid", [0, 1] * 15, "^the network cannot be had$"),
+        ("inception_score", [0, 1] * 15, "^the network cannot be had$"),
+    ],
+)
+def test_what_can_be_looked_at_is_before_any_work(name, labels, sentence, model, images, monkeypatch) -> None:
+    def missing() -> None:
+        raise ValueError("the network cannot be had")
+
+    monkeypatch.setattr(evaluation.tfzoo_metrics, "inception_v3", missing)
+    elements = {"image": images, "label": np.array(labels), "index": np.arange(30, dtype=np.int32)}
+    dataset = tf.data.Dataset.from_tensor_slices(elements).batch(12)
+    work = lambda *_: pytest.fail("hours of work")  # noqa: E731
+    with pytest.raises(ValueError, match=sentence):
+        evaluation.evaluate(model, dataset, ["mse", name], held_out=1, progress=work)
+
+
+def test_one_image_has_no_covariance(model, dataset) -> None:
+    one = evaluation.subset(dataset, 1, batch_size=1)
+    with pytest.raises(ValueError, match=r"^fid needs two images at least\. Received: 1$"):
+        evaluation.evaluate(model, one, ["fid"])
+
+
+def test_images_that_are_not_for_the_feature_network_are_refused_before_any_work(model, dataset) -> None:
+    network = metrics.classifier("digits")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluation.tfzoo_metrics, "inception_v3", lambda: network)
+        with pytest.raises(ValueError, match=r"Received: "):
+            evaluation.evaluate(model, dataset, ["mse", "fid"], progress=lambda *_: pytest.fail("hours of work"))
+
+
+def test_each_metric_is_told_as_it_is_done(model, dataset, monkeypatch) -> None:
+    def diverges(self) -> None:
+        raise ArithmeticError
+
+    monkeypatch.setattr(evaluation._Session, "nll", diverges)
+    told = {}
+    with pytest.raises(ArithmeticError):
+        evaluation.evaluate(model, dataset, ["mse", "nll"], done=told.__setitem__)
+    assert told["mse"]["mse"] > 0
+    assert list(told) == ["mse"]
+
+
 # A flow makes the proposal better, so that fewer samples do.
 @pytest.mark.parametrize(
     ("name", "num_samples"), [("vae", 5000), pytest.param("langevin_vae", 1000, marks=pytest.mark.slow)]

@@ -53,8 +53,11 @@ def test_errors_are_those_at_the_hidden_pixels(model) -> None:
 def test_a_model_that_knows_the_images_has_no_error(model, monkeypatch) -> None:
     dataset = data.load(IMAGES, batch_size=16, shuffle=False, mask="patches:30", seed=5)
     monkeypatch.setattr(type(model), "inpaint", lambda self, x, mask, count, seed: np.asarray(x)[np.newaxis])
-    steps = []
-    report = recovery.measure(model, dataset, dataset, progress=lambda *_: lambda: steps.append(1))["recovery_own"]
+    steps, told = [], {}
+    options = {"progress": lambda *_: lambda: steps.append(1), "done": told.__setitem__}
+    found = recovery.measure(model, dataset, dataset, **options)
+    report = found["recovery_own"]
+    assert told == found
     assert report["recovery_own"] == 0.0
     assert report["mean_image"] > 0.05
     assert len(steps) == 2
@@ -83,6 +86,8 @@ def test_what_cannot_be_measured_is_one_sentence(model) -> None:
     dataset = data.load(IMAGES, batch_size=16)
     with pytest.raises(ValueError, match=r"^recovery needs a kind of masks, .* for whole images\. Received: none$"):
         recovery.measure(model, dataset, dataset)
+    with pytest.raises(ValueError, match=r"^`mask` must hide a part of .* 6x6 pixels\. Received: 'square:7'$"):
+        recovery.check_masks(model, dataset, ["left", "square:7"])
     vectors = data.load(IMAGES.reshape(30, -1), batch_size=16)
     with pytest.raises(ValueError, match=r"^recovery is for images \[H, W, C\]\. Received: event_shape \(36,\)$"):
         recovery.measure(tfzoo.create_model("vae", event_shape=(36,)), vectors, vectors, masks=["box"])

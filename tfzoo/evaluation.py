@@ -14,18 +14,13 @@ import tensorflow as tf
 
 from tfzoo import metrics as tfzoo_metrics
 from tfzoo import random
+from tfzoo.evaluation_checks import AMORTISED, METRICS, check_metrics
 from tfzoo.models.amortised import AmortisedModel
 from tfzoo.models.base import LatentVariableModel
 from tfzoo.objectives import annealed, importance
 from tfzoo.types import Tensor
 
 __all__ = ["METRICS", "Annealing", "default_metrics", "evaluate", "paired_difference", "subset"]
-
-# What `evaluate` can measure.
-METRICS = ("elbo", "nll", "mse", "inception_score", "fid", "f1", "ais", "auprc")
-
-# What needs q(z|x).
-_AMORTISED = ("elbo", "nll")
 
 # Samples at once, fixed: the last batch of a data set may be smaller, and its noise must not depend on that.
 _CHUNK = 32
@@ -53,7 +48,7 @@ _ANNEALING = Annealing()
 
 def default_metrics(model: LatentVariableModel) -> list[str]:
     """Returns what to measure of a model where nothing is asked for."""
-    return [*_AMORTISED, "mse"] if isinstance(model, AmortisedModel) else ["mse"]
+    return [*AMORTISED, "mse"] if isinstance(model, AmortisedModel) else ["mse"]
 
 
 def evaluate(
@@ -70,6 +65,7 @@ def evaluate(
     num_runs: int = 10,
     seed: int = 0,
     progress: Callable[[str, int], Callable[[], None]] | None = None,
+    done: Callable[[str, dict[str, Any]], None] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Measures a model on a data set.
 
@@ -86,28 +82,19 @@ def evaluate(
       num_runs: how often "auprc" infers all images anew, by other noise; a model without noise is measured once.
       seed: the same seed gives the same numbers.
       progress: called with a metric's name and its number of steps; returns what is called after each step.
+      done: called with a metric's name and its dict as soon as it is measured: a later one may fail.
 
     Returns:
       A dict for each metric: numbers and words, and under "per_image" (of those that are means over images) a pair of
       arrays ``[N]``, each image's index in its split and its value.
 
     Raises:
-      ValueError: for an unknown name, or one that this model or data set cannot be measured by.
+      ValueError: for an unknown name, or one that this model or data set cannot be measured by. What can be looked at
+        in seconds is looked at before any work.
+      RuntimeError: if a feature network is needed and cannot be had; before any work, too.
     """
-    names = list(names)
-    for name in names:
-        if name not in METRICS:
-            raise ValueError(f"metrics must be among {', '.join(METRICS)}. Received: {name!r}")
-        if name in _AMORTISED and not isinstance(model, AmortisedModel):
-            raise ValueError(
-                f"{name} needs a model with an encoder: ais bounds log p(x) of the others. "
-                f"Received: {name} of {type(model).__name__}"
-            )
-        if name == "auprc" and held_out is None:
-            raise ValueError(
-                "auprc needs a model that was trained without a class: tfzoo train ... --held-out LABEL. "
-                "Received: one trained on all"
-            )
+    names = list(dict.fromkeys(names))
+    check_metrics(names, model, dataset, held_out)
     progress = progress or (lambda name, steps: lambda: None)
     session = _Session(
         model,
@@ -122,7 +109,14 @@ def evaluate(
         random.as_seed(seed),
         progress,
     )
-    return {name: getattr(session, name)() for name in names}
+    if {"inception_score", "fid"} & set(names):
+        session.check_network()
+    results = {}
+    for name in names:
+        results[name] = getattr(session, name)()
+        if done:
+            done(name, results[name])
+    return results
 
 
 class _Session:
@@ -225,6 +219,7 @@ class _Session:
         low, high = self.value_range
         return np.clip((np.asarray(images) - low) / (high - low), 0.0, 1.0)
 
+    @functools.cached_property
     def _network(self) -> tuple[Any, str]:
         name = _CLASSIFIERS.get(self.dataset_name)
         if name:
@@ -232,6 +227,12 @@ class _Session:
             if network.image_shape == self.model.event_shape:  # no resized images
                 return network, f"{name} classifier"
         return tfzoo_metrics.inception_v3(), "InceptionV3 (keras.applications)"
+
+    def check_network(self) -> None:
+        """Raises what the feature network would raise later: it may be missing, or not be for such images."""
+        network, _ = self._network
+        image = next(iter(self.dataset))["image"][:1]
+        getattr(network, "features", network)(self._unit(image))
 
     def _generated(self) -> np.ndarray:
         batch = 500
@@ -241,7 +242,7 @@ class _Session:
         return np.concatenate(images)[: self.num_generated]
 
     def inception_score(self) -> dict[str, Any]:
-        network, name = self._network()
+        network, name = self._network
         splits = min(10, self.num_generated)
         result = tfzoo_metrics.inception_score(network.probabilities(self._generated()), num_splits=splits)
         return {
@@ -251,7 +252,7 @@ class _Session:
         }
 
     def fid(self) -> dict[str, Any]:
-        network, name = self._network()
+        network, name = self._network
         real = np.concatenate([self._unit(batch["image"]) for batch in self.dataset])
         features = getattr(network, "features", network)
         value = tfzoo_metrics.frechet_inception_distance(real, self._generated(), feature_network=features)

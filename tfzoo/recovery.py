@@ -39,6 +39,7 @@ def measure(
     num_steps: int | None = None,
     seed: int = 0,
     progress: Callable[[str, int], Callable[[], None]] | None = None,
+    done: Callable[[str, dict[str, Any]], None] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Measures a model's completions of the images of a data set.
 
@@ -54,13 +55,15 @@ def measure(
       num_steps: of the chain to each, see the model's `inpaint`; None for its default.
       seed: of the completions.
       progress: as of `tfzoo.evaluation.evaluate`.
+      done: as of `tfzoo.evaluation.evaluate`, for each kind.
 
     Returns:
       For each kind, by the name "recovery_square_20", what `tfzoo.evaluation.evaluate` returns for a metric, with the
       "mean_image" and the "neighbours" beside the model.
 
     Raises:
-      ValueError: for images without masks where no kind is given, an unknown kind, or examples that are no images.
+      ValueError: for images without masks where no kind is given, an unknown kind or one that is not for images of this
+        size, or examples that are no images.
     """
     kinds = check_masks(model, dataset, masks)
     check_positive("num_completions", num_completions)
@@ -106,6 +109,8 @@ def measure(
             + f"; mean image {mean:.4f}, {num_neighbours} neighbours {near:.4f}, of {len(donors)} training images",
             "per_image": (index.astype(np.int64)[defined], ours[defined]),
         }
+        if done:
+            done(name, results[name])
     return results
 
 
@@ -115,7 +120,10 @@ def check_masks(model: LatentVariableModel, dataset: tf.data.Dataset, masks: Seq
         raise ValueError(f"recovery is for images [H, W, C]. Received: event_shape {model.event_shape}")
     if not masks and "mask" not in dataset.element_spec:
         raise ValueError("recovery needs a kind of masks, such as --mask square:20, for whole images. Received: none")
-    return [Mask.of(kind) for kind in masks] or [None]
+    kinds = [Mask.of(kind) for kind in masks]
+    for kind in kinds:
+        kind.check(model.event_shape[:2])
+    return [*kinds] or [None]
 
 
 def _donors(training: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray]:

@@ -1,5 +1,6 @@
 """What every verb has: the group, `--debug`, an example under its help, common options."""
 
+import os
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +10,7 @@ import click
 from tfzoo.progress import console
 from tfzoo.version import __version__
 
-__all__ = ["RUN", "SEED", "group", "say", "verb"]
+__all__ = ["RUN", "SEED", "can_be_written", "group", "say", "verb"]
 
 RUN = click.argument("run", type=click.Path(path_type=pathlib.Path))
 SEED = click.option("--seed", default=0, show_default=True, help="The same seed gives the same result.")
@@ -35,6 +36,11 @@ def group() -> None:
 def verb(name: str, example: str) -> Callable[[Callable], click.Command]:
     """Makes a function a verb of the command line."""
     return group.command(name, cls=_Command, example=example)
+
+
+def can_be_written(folder: pathlib.Path) -> bool:
+    """Returns whether files can be put into a folder, which is to be looked at before long work."""
+    return folder.is_dir() and os.access(folder, os.W_OK)
 
 
 def say(what: str, path: pathlib.Path) -> None:

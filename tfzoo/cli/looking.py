@@ -1,13 +1,12 @@
 """The verbs that write pictures: `sample`, `reconstruct`, `interpolate`, `inpaint`, `recover`, `posterior`, ..."""
 
-import os
 import pathlib
 
 import click
 
 from tfzoo import gallery, latent_geometry, posterior_grid, runs
 from tfzoo.callbacks import read_history, read_snapshots
-from tfzoo.cli.group import RUN, SEED, say, verb
+from tfzoo.cli.group import RUN, SEED, can_be_written, say, verb
 
 _OUT = click.option("--out", type=click.Path(path_type=pathlib.Path), help="PNG to write [default: in the run folder].")
 _SPLIT = click.option("--split", default="test", show_default=True, type=click.Choice(["train", "validation", "test"]))
@@ -19,7 +18,7 @@ _INDEX = click.option("--index", "indices", multiple=True, type=click.IntRange(0
 
 def _picture_path(run: pathlib.Path, out: pathlib.Path | None, name: str) -> pathlib.Path:
     path = out or run / f"{name}.png"
-    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+    if not can_be_written(path.parent):
         raise ValueError(f"--out must be in a folder that can be written. Received: {path}")
     if path.is_dir():
         raise ValueError(f"--out must be a file. Received: the folder {path}")

@@ -1,13 +1,14 @@
 """The verbs `evaluate` and `compare`."""
 
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import click
 import rich.table
 
 from tfzoo import evaluation, recovery, runs
-from tfzoo.cli.group import RUN, SEED, say, verb
+from tfzoo.cli.group import RUN, SEED, can_be_written, say, verb
 from tfzoo.progress import bars, console
 
 __all__ = ["measure"]
@@ -67,7 +68,10 @@ def measure(
     completion_steps: int | None = None,
     seed: int = 0,
 ) -> None:
-    """Measures a run's model on a split, prints a table, and adds to the run's metrics."""
+    """Measures a run's model on a split, prints a table, and adds to the run's metrics.
+
+    Each metric is written down as soon as it is measured, and is in the table though a later one fails.
+    """
     digest = runs.model_digest(run)  # first: a training may write another model meanwhile
     config, model = runs.load(run)
     if held_out not in (None, config.held_out):
@@ -79,6 +83,9 @@ def measure(
     names = evaluation.default_metrics(model) if metrics is None else metrics
     # What can be wrong is looked at before hours of work.
     runs.read_metrics(run)
+    for folder in (run, run / "per_image"):
+        if (folder == run or folder.exists()) and not can_be_written(folder):
+            raise ValueError(f"the run's folder must be writable. Received: {folder}")
     for name in names:
         if name not in _METRICS:
             raise ValueError(f"metrics must be among {', '.join(_METRICS)}. Received: {name!r}")
@@ -86,52 +93,88 @@ def measure(
         recovery.check_masks(model, dataset, masks)
     elif masks or completions != 1 or completion_steps:
         raise ValueError(f"--mask, --completions and --completion-steps are of recovery. Received: {', '.join(names)}")
-    with bars() as progress:
-        results = evaluation.evaluate(
-            model,
-            dataset,
-            [name for name in names if name != "recovery"],
-            dataset_name=config.dataset,
-            value_range=config.value_range,
-            num_samples=samples,
-            num_generated=generated,
-            annealing=annealing or evaluation.Annealing(),
-            held_out=config.held_out,
-            num_runs=num_runs,
-            seed=seed,
-            progress=progress,
-        )
-        if "recovery" in names:
-            training = runs.load_split(config, "train", batch_size=batch_size, shuffle=False)
-            results |= recovery.measure(
+    training = runs.load_split(config, "train", batch_size=batch_size, shuffle=False) if "recovery" in names else None
+
+    def settings(name: str) -> dict[str, Any]:
+        if name.startswith("recovery"):
+            return {"completions": completions, "steps": completion_steps}
+        return {"samples": samples} if name == "nll" else {}
+
+    results = _Results(run, split, digest, settings)
+    try:
+        with bars() as progress:
+            evaluation.evaluate(
                 model,
                 dataset,
-                training,
-                masks=masks,
+                [name for name in names if name != "recovery"],
+                dataset_name=config.dataset,
                 value_range=config.value_range,
-                num_completions=completions,
-                num_steps=completion_steps,
+                num_samples=samples,
+                num_generated=generated,
+                annealing=annealing or evaluation.Annealing(),
+                held_out=config.held_out,
+                num_runs=num_runs,
                 seed=seed,
                 progress=progress,
+                done=results.add,
             )
-    of_recovery = {"completions": completions, "steps": completion_steps}
-    for name, values in results.items():
-        if "per_image" in values:
-            settings = of_recovery if name.startswith("recovery") else {"samples": samples} if name == "nll" else {}
-            runs.write_per_image(run, name, split, values.pop("per_image"), model=digest, settings=settings)
-    path = runs.add_metrics(run, {name: {**values, "split": split} for name, values in results.items()}, model=digest)
-    table = _table("metric", "value", "standard error", "images", "how")
-    for name, values in results.items():
+            if training is not None:
+                recovery.measure(
+                    model,
+                    dataset,
+                    training,
+                    masks=masks,
+                    value_range=config.value_range,
+                    num_completions=completions,
+                    num_steps=completion_steps,
+                    seed=seed,
+                    progress=progress,
+                    done=results.add,
+                )
+    finally:
+        results.show()
+
+
+class _Results:
+    """What is measured of a run: written down as it comes, shown at the end.
+
+    Args:
+      run: its folder.
+      split: what it is measured on.
+      model: `runs.model_digest` of what is measured.
+      settings: a metric's name -> what its values depend on.
+    """
+
+    def __init__(self, run: pathlib.Path, split: str, model: str, settings: Callable[[str], dict[str, Any]]) -> None:
+        self._run = run
+        self._split = split
+        self._model = model
+        self._settings = settings
+        self._table = _table("metric", "value", "standard error", "images", "how")
+        self._path: pathlib.Path | None = None
+
+    def add(self, name: str, values: dict[str, Any]) -> None:
+        """Writes down a metric's dict, as of `evaluation.evaluate`."""
+        values = {**values, "split": self._split}
+        per_image = values.pop("per_image", None)
+        if per_image is not None:
+            settings = self._settings(name)
+            runs.write_per_image(self._run, name, self._split, per_image, model=self._model, settings=settings)
+        self._path = runs.add_metrics(self._run, {name: values}, model=self._model)
         error = values.get("standard_error")
-        table.add_row(
+        self._table.add_row(
             name,
             f"{values[name]:.4g}" if abs(values[name]) < 1 else f"{values[name]:.2f}",
             f"{error:.2g}" if error is not None else "",
             str(values.get("num_images", "")),
             values["estimator"],
         )
-    console.print(table)
-    say("metrics", path)
+
+    def show(self) -> None:
+        """Prints a table of all that there is."""
+        if self._path is not None:
+            console.print(self._table)
+            say("metrics", self._path)
 
 
 @verb("compare", "tfzoo compare runs/langevin_vae_mnist runs/vae_mnist --metric nll")
@@ -143,8 +186,8 @@ def _compare(run: pathlib.Path, others: tuple[pathlib.Path, ...], metric: str, s
     """Compare runs image by image, with standard errors.
 
     What is printed is the mean of RUN - OTHER. Images differ far more than models do, so a difference of two means can
-    be certain where the means are not. Only images that both runs were measured on count; a run that was trained on since
-    is to be measured again.
+    be certain where the means are not. Only images that both runs were measured on count; a run that was trained on
+    since is to be measured again.
     """
     first = runs.read_per_image(run, metric, split)
     table = _table("run", "other", f"{metric}, difference", "standard error", "images")

@@ -28,7 +28,7 @@ from tfzoo.metrics.kept_examples import KeptExamples
 from tfzoo.metrics.validation import as_array, as_label_batch, as_labels, as_row_batch, refuse_weights
 from tfzoo.types import Tensor, TensorLike
 
-__all__ = ["AUPRC", "AUPRCResult", "auprc", "auprc_floor", "auprc_standard_error"]
+__all__ = ["AUPRC", "AUPRCResult", "auprc", "auprc_floor", "auprc_standard_error", "check_anomalies"]
 
 
 class AUPRCResult(NamedTuple):
@@ -64,9 +64,7 @@ def auprc(labels: TensorLike, scores: TensorLike) -> AUPRCResult:
 
     scores = as_array(scores, "scores", "[N]")
     labels = as_labels(labels, "labels", len(scores))
-    _check_binary(labels)
-    if labels.min() == labels.max():
-        raise ValueError(f"`labels` must have normal and anomalous examples. Received: {labels[0]} only")
+    check_anomalies(labels)
     precision, recall, _ = precision_recall_curve(labels, scores)
     base_rate = float(labels.mean())
     return AUPRCResult(float(auc(recall, precision)), base_rate, auprc_floor(base_rate))
@@ -95,6 +93,13 @@ def auprc_standard_error(labels: TensorLike, scores: TensorLike, *, num_resample
         drawn = np.concatenate([noise.choice(kind, len(kind)) for kind in map(np.flatnonzero, (labels, 1 - labels))])
         areas.append(np.mean([auprc(labels[drawn], run[drawn]).auprc for run in rows]))
     return float(np.std(areas, ddof=1))
+
+
+def check_anomalies(labels: np.ndarray) -> None:
+    """Raises ValueError unless labels ``[N]`` are 0 (normal) and 1 (anomaly), some of each."""
+    _check_binary(labels)
+    if labels.min() == labels.max():
+        raise ValueError(f"`labels` must have normal and anomalous examples. Received: {int(labels[0])} only")
 
 
 def _check_binary(labels: np.ndarray) -> None:

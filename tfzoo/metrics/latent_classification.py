@@ -25,7 +25,7 @@ from tfzoo.metrics.kept_examples import KeptExamples
 from tfzoo.metrics.validation import as_array, as_batch, as_label_batch, as_labels, refuse_weights
 from tfzoo.types import Tensor, TensorLike
 
-__all__ = ["LatentClassification", "LatentClassificationResult", "latent_classification"]
+__all__ = ["LatentClassification", "LatentClassificationResult", "check_classes", "latent_classification"]
 
 
 class LatentClassificationResult(NamedTuple):
@@ -76,12 +76,7 @@ def latent_classification(
         )
     train_labels = as_labels(train_labels, "train_labels", len(train_latents))
     test_labels = as_labels(test_labels, "test_labels", len(test_latents))
-    classes = np.unique(train_labels)
-    if len(classes) < 2:
-        raise ValueError(f"`train_labels` must have at least two classes. Received: {classes[0]} only")
-    unknown = np.setdiff1d(test_labels, classes)
-    if len(unknown):
-        raise ValueError(f"`test_labels` must be among the training classes. Received: {unknown.tolist()} besides")
+    check_classes(train_labels, test_labels)
     fitted = _default_classifier(seed) if classifier is None else clone(classifier)
     with warnings.catch_warnings():
         # A fixed number of epochs is the protocol, so reaching it is no fault.
@@ -93,6 +88,16 @@ def latent_classification(
     f1 = f1_score(test_labels, predictions, labels=classes, average=None, zero_division=0.0)
     accuracy = float(np.mean(predictions == test_labels))
     return LatentClassificationResult(f1, float(f1.mean()), float(f1.std()), accuracy, classes)
+
+
+def check_classes(train_labels: np.ndarray, test_labels: np.ndarray) -> None:
+    """Raises ValueError where labels ``[N]`` are of less than two classes, or those ``[M]`` of a test of others."""
+    classes = np.unique(train_labels)
+    if len(classes) < 2:
+        raise ValueError(f"`train_labels` must have at least two classes. Received: {classes.tolist()} only")
+    unknown = np.setdiff1d(test_labels, classes)
+    if len(unknown):
+        raise ValueError(f"`test_labels` must be among the training classes. Received: {unknown.tolist()} besides")
 
 
 def _default_classifier(seed: int) -> Any:
