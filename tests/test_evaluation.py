@@ -210,6 +210,21 @@ def test_ais_of_a_chain_starts_from_the_prior(chain_model, dataset) -> None:
     assert abs(report["bdmc_gap"]) < 0.3
 
 
+@pytest.mark.parametrize(("count", "splits"), [(200, 10), (35, 3), (19, 1), (2, 1)])
+def test_inception_scores_error_is_over_splits_of_several_images(count: int, splits: int) -> None:
+    model = tfzoo.create_model("vae", event_shape=(8, 8, 1), latent_dim=2, seed=0)
+    dataset = tfzoo.data.load("digits", "test", batch_size=100)
+    options = {"dataset_name": "digits", "num_generated": count, "seed": 3}
+    report = evaluation.evaluate(model, dataset, ["inception_score"], **options)["inception_score"]
+    samples = model.sample(500, random.fold_in(random.as_seed(3), 10_000))[:count]
+    probabilities = np.array_split(metrics.classifier("digits").probabilities(samples), splits)
+    scores = [metrics.inception_score(each, num_splits=1).mean for each in probabilities]
+    assert report["inception_score"] == pytest.approx(np.mean(scores), rel=1e-4)
+    error = np.std(scores, ddof=1) / np.sqrt(splits) if splits > 1 else None
+    assert report["standard_error"] == (error if error is None else pytest.approx(error, rel=1e-2))
+    assert report["estimator"].endswith(f"{count} samples in {splits} split{'s' if splits > 1 else ''}")
+
+
 @pytest.mark.fast
 @pytest.mark.parametrize("name", ["elbo", "nll"])
 def test_what_needs_an_encoder_names_the_way_out(name, chain_model, dataset) -> None:

@@ -25,6 +25,8 @@ __all__ = ["METRICS", "Annealing", "default_metrics", "evaluate", "paired_differ
 # Samples at once, fixed: the last batch of a data set may be smaller, and its noise must not depend on that.
 _CHUNK = 32
 
+_SPLITS, _SPLIT_SIZE = 10, 10  # of an inception score, images a split at least: a single one has 1, whatever it shows
+
 # Feature networks that know a data set's images.
 _CLASSIFIERS = {"digits": "digits", "mnist": "mnist", "binarized_mnist": "mnist", "fashion_mnist": "fashion_mnist"}
 
@@ -76,7 +78,8 @@ def evaluate(
       dataset_name: chooses the classifier behind "inception_score" and "fid"; other data take InceptionV3.
       value_range: of the images.
       num_samples: importance samples an image, for "nll".
-      num_generated: generated images for "inception_score" and "fid"; None takes as many as the data set has.
+      num_generated: generated images for "inception_score" and "fid"; None takes as many as the data set has. A score
+        has 10 splits, or as many as leave 10 images to each.
       annealing: for "ais".
       held_out: label of the anomalies, for "auprc".
       num_runs: how often "auprc" infers all images anew, by other noise; a model without noise is measured once.
@@ -231,8 +234,7 @@ class _Session:
     def check_network(self) -> None:
         """Raises what the feature network would raise later: it may be missing, or not be for such images."""
         network, _ = self._network
-        image = next(iter(self.dataset))["image"][:1]
-        getattr(network, "features", network)(self._unit(image))
+        getattr(network, "features", network)(self._unit(next(iter(self.dataset))["image"][:1]))
 
     def _generated(self) -> np.ndarray:
         batch = 500
@@ -243,12 +245,13 @@ class _Session:
 
     def inception_score(self) -> dict[str, Any]:
         network, name = self._network
-        splits = min(10, self.num_generated)
+        splits = max(1, min(_SPLITS, self.num_generated // _SPLIT_SIZE))
         result = tfzoo_metrics.inception_score(network.probabilities(self._generated()), num_splits=splits)
         return {
             "inception_score": float(result.mean),
-            "standard_error": float(result.std / np.sqrt(splits)),
-            "estimator": f"{name}, {self.num_generated} samples in {splits} splits",
+            # `std` has the divisor S; an error's deviation has S - 1.
+            "standard_error": float(result.std / math.sqrt(splits - 1)) if splits > 1 else None,
+            "estimator": f"{name}, {self.num_generated} samples in {splits} split{'s' if splits > 1 else ''}",
         }
 
     def fid(self) -> dict[str, Any]:
