@@ -367,6 +367,35 @@ def test_a_request_that_cannot_be_trained_leaves_no_folder(option: str, tmp_path
     assert not list(tmp_path.iterdir())
 
 
+PICTURE_VERBS = [
+    "sample",
+    "reconstruct",
+    "interpolate",
+    "walk",
+    "inpaint",
+    "recover",
+    "posterior",
+    "geometry",
+    "latents",
+]
+
+
+@pytest.mark.parametrize("verb", PICTURE_VERBS)
+def test_a_picture_of_no_run_is_no_matter_of_its_path(verb: str, tmp_path: pathlib.Path, capsys) -> None:
+    assert run(verb, str(tmp_path / "nowhere")) == 1
+    error = capsys.readouterr().err.strip()
+    assert "must be a run" in error
+    assert error.endswith(f"Received: {tmp_path / 'nowhere'}")
+
+
+@pytest.mark.parametrize("verb", PICTURE_VERBS)
+def test_where_a_picture_goes_is_looked_at_before_long_work(verb: str, trained, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(runs, "load_split", lambda *_, **__: pytest.fail("long work"))
+    monkeypatch.setattr("tfzoo.models.base.LatentVariableModel.sample", lambda *_, **__: pytest.fail("long work"))
+    assert run(verb, str(trained), "--out", "/no/such/folder/x.png") == 1
+    assert capsys.readouterr().err.strip().endswith("can be written. Received: /no/such/folder/x.png")
+
+
 def test_a_folder_is_no_picture(trained: pathlib.Path, tmp_path: pathlib.Path, capsys) -> None:
     assert run("sample", str(trained), "--out", str(tmp_path)) == 1
     assert capsys.readouterr().err.strip() == f"Error: --out must be a file. Received: the folder {tmp_path}"

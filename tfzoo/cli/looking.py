@@ -7,6 +7,7 @@ import click
 from tfzoo import gallery, latent_geometry, posterior_grid, runs
 from tfzoo.callbacks import read_history, read_snapshots
 from tfzoo.cli.group import RUN, SEED, can_be_written, say, verb
+from tfzoo.models.base import LatentVariableModel
 
 _OUT = click.option("--out", type=click.Path(path_type=pathlib.Path), help="PNG to write [default: in the run folder].")
 _SPLIT = click.option("--split", default="test", show_default=True, type=click.Choice(["train", "validation", "test"]))
@@ -16,13 +17,17 @@ _COUNT = click.option(
 _INDEX = click.option("--index", "indices", multiple=True, type=click.IntRange(0), help="An image; may be repeated.")
 
 
-def _picture_path(run: pathlib.Path, out: pathlib.Path | None, name: str) -> pathlib.Path:
+def _open(
+    run: pathlib.Path, out: pathlib.Path | None, name: str
+) -> tuple[runs.RunConfig, LatentVariableModel, pathlib.Path]:
+    """Returns a run's configuration and model, and the path of a picture, which can be written."""
+    config, model = runs.load(run)  # first: where there is no run, its folder cannot be written either
     path = out or run / f"{name}.png"
     if not can_be_written(path.parent):
         raise ValueError(f"--out must be in a folder that can be written. Received: {path}")
     if path.is_dir():
         raise ValueError(f"--out must be a file. Received: the folder {path}")
-    return path
+    return config, model, path
 
 
 @verb("sample", "tfzoo sample runs/vae_mnist --count 64 --seed 1")
@@ -33,8 +38,8 @@ def _picture_path(run: pathlib.Path, out: pathlib.Path | None, name: str) -> pat
 @SEED
 def _sample(run: pathlib.Path, count: int, temperature: float, out: pathlib.Path | None, seed: int) -> None:
     """Draw new images from the prior as a PNG grid."""
-    path = _picture_path(run, out, "samples")
-    gallery.write_samples(*runs.load(run), path, count=count, temperature=temperature, seed=seed)
+    config, model, path = _open(run, out, "samples")
+    gallery.write_samples(config, model, path, count=count, temperature=temperature, seed=seed)
     say("samples", path)
 
 
@@ -49,8 +54,7 @@ def _reconstruct(
     run: pathlib.Path, split: str, count: int, indices: tuple[int, ...], out: pathlib.Path | None, seed: int
 ) -> None:
     """Show images and, below them, their reconstructions."""
-    path = _picture_path(run, out, "reconstructions")
-    config, model = runs.load(run)
+    config, model, path = _open(run, out, "reconstructions")
     images = gallery.some_images(config, split, count, indices)
     gallery.write_reconstructions(config, model, path, images, seed=seed)
     say("reconstructions", path)
@@ -73,8 +77,7 @@ def _interpolate(
 
     A PNG grid with a pair in each row. Geodesics are shortest in what the decoder shows, of whatever model.
     """
-    path = _picture_path(run, out, "interpolations")
-    config, model = runs.load(run)
+    config, model, path = _open(run, out, "interpolations")
     images = gallery.some_images(config, split, 2 * count)
     gallery.write_interpolations(config, model, path, images, num_points=points, geodesic=geodesic, seed=seed)
     say("interpolations", path)
@@ -103,8 +106,7 @@ def _walk(
 
     Brownian motions; a PNG grid with an image in each row.
     """
-    path = _picture_path(run, out, "walks")
-    config, model = runs.load(run)
+    config, model, path = _open(run, out, "walks")
     images = gallery.some_images(config, split, count)
     gallery.write_walks(config, model, path, images, num_points=points, duration=duration, seed=seed)
     say("walks", path)
@@ -135,8 +137,7 @@ def _inpaint(
 
     Rows of the PNG grid: the image, what is seen of it, the completions.
     """
-    path = _picture_path(run, out, "inpaintings")
-    config, model = runs.load(run)
+    config, model, path = _open(run, out, "inpaintings")
     images = gallery.some_images(config, split, count)
     gallery.write_inpaintings(
         config, model, path, images, hide=hide, completions=completions, uncertainty=uncertainty, seed=seed
@@ -158,8 +159,7 @@ def _recover(
 
     Rows of the PNG grid: the image, what is seen of it, a completion.
     """
-    path = _picture_path(run, out, "recovered")
-    config, model = runs.load(run)
+    config, model, path = _open(run, out, "recovered")
     gallery.write_recoveries(config, model, path, *gallery.some_masked_images(config, split, count, indices), seed=seed)
     say("recovered", path)
 
@@ -179,8 +179,7 @@ def _posterior(
 
     For models of two latents.
     """
-    path = _picture_path(run, out, f"posterior_{index}")
-    config, model = runs.load(run)
+    config, model, path = _open(run, out, f"posterior_{index}")
     image = gallery.some_images(config, split, 1, (index,))[0]
     found = posterior_grid.compare(model, image, num_points=points, num_samples=samples, seed=seed)
     gallery.write_posterior(config, path, image, found)
@@ -202,8 +201,7 @@ def _geometry(
 
     Volume, geodesics against lines, Brownian motions.
     """
-    path = _picture_path(run, out, "geometry")
-    config, model = runs.load(run)
+    config, model, path = _open(run, out, "geometry")
     images = gallery.some_images(config, split, count)
     survey = latent_geometry.map_of(model, images, num_pairs=pairs, num_walks=walks, seed=seed)
     gallery.write_map(path, survey)
@@ -221,8 +219,7 @@ def _latents(run: pathlib.Path, out: pathlib.Path | None, seed: int) -> None:
     end, and one with samples of the prior; lines enclose 50 % and 95 % of the prior. The cost is the mean squared
     distance that the correction found.
     """
-    path = _picture_path(run, out, "latents")
-    _, model = runs.load(run)
+    _, model, path = _open(run, out, "latents")
     snapshots = read_snapshots(run / runs.LATENTS)
     if not snapshots:
         raise ValueError(
