@@ -250,11 +250,14 @@ def write_latents(
     """
     columns = min(4, len(snapshots) + 1)
     rows = -(-(len(snapshots) + 1) // columns)
-    figure = Figure(figsize=(2.9 * columns, 3.2 * rows + 0.6), layout="constrained")
+    labels = np.unique(np.concatenate([snapshot.labels for snapshot in snapshots]))
+    width, entries = 2.9 * columns, len(labels) + 2
+    legend_columns = min(6, int(width / 1.8))  # the longest entry with its line is 1.7 inches wide
+    height = 3.4 * rows + 0.2 + 0.25 * -(-entries // legend_columns)
+    figure = Figure(figsize=(width, height), layout="constrained")
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     everything = np.abs(np.concatenate([snapshot.positions for snapshot in snapshots]))
     reach = max(3.5, 1.05 * float(np.quantile(everything, 0.998)))
-    labels = np.unique(np.concatenate([snapshot.labels for snapshot in snapshots]))
     colours = dict(zip(labels.tolist(), matplotlib.color_sequences["tab10"] * len(labels), strict=False))
     size = float(np.clip(6000 / len(snapshots[0].labels), 0.5, 8.0))
 
@@ -284,7 +287,7 @@ def write_latents(
         panels[0, 0].scatter([], [], s=30, color=colour, label="no label" if label < 0 else f"label {label}")
     for share, style in ((50, "solid"), (95, "dashed")):
         panels[0, 0].plot([], [], color="black", linestyle=style, linewidth=1.0, label=f"{share} % of the prior")
-    figure.legend(loc="outside lower center", ncols=6, frameon=False)
+    figure.legend(loc="outside lower center", ncols=legend_columns, frameon=False)
     _save_figure(path, figure)
 
 
