@@ -258,6 +258,7 @@ def test_help_says_in_a_whole_sentence_what_each_verb_does(capsys, monkeypatch) 
         ["train", "vae", "--data", "digits", "--optimizer", "Adamax2"],
         ["train", "vae", "--data", "digits", "--set", "likelihood=poisson"],
         ["train", "vae", "--data", "digits", "--set", "latent_dim=0"],
+        ["train", "vae", "--data", "digits", "--set", "likelihood=gaussian", "--set", "scale=abc"],
         ["train", "vae", "--data", "digits", "--mask", "box"],
         ["train", "abp", "--data", "digits", "--mask", "square:9"],
         ["train", "abp", "--data", "digits", "--mask", "circle:3"],
@@ -285,6 +286,12 @@ def test_errors_are_one_line_and_leave_nothing(
         ["no_such_verb"],
         ["train", "vae_digits", "--epochs", "0"],
         ["train", "vae_digits", "--set", "latent_dim"],
+        ["train", "vae_digits", "--set", "latent_dim={a: ["],
+        ["train", "vae_digits", "--set", "latent_dim=2020-13-45"],
+        ["train", "vae_digits", "--seed", "-1"],
+        ["train", "vae_digits", "--seed", "4294967296"],
+        ["sample", "there", "--seed", "-1"],
+        ["evaluate", "there", "--seed", "4294967296"],
         ["train", "vae_digits", "--resume", "there"],
         ["train", "--resume", "there", "--learning-rate", "0.1"],
         ["evaluate", "there", "--metrics", " "],
@@ -295,6 +302,12 @@ def test_commands_that_cannot_be_understood_exit_with_2(arguments: list[str], tm
     monkeypatch.chdir(tmp_path)
     assert run(*arguments) == 2
     assert not list(tmp_path.iterdir())
+
+
+def test_a_setting_that_is_no_yaml_is_one_sentence(capsys: pytest.CaptureFixture) -> None:
+    assert run("train", "vae_digits", "--set", "latent_dim={a: [") == 2
+    expected = "Error: --set takes KEY=VALUE with a value in YAML. Received: 'latent_dim={a: ['"
+    assert capsys.readouterr().err.strip().splitlines()[-1] == expected
 
 
 def test_unknown_metric_and_unwritable_pictures_are_errors(trained: pathlib.Path, capsys) -> None:
@@ -394,6 +407,15 @@ def test_where_a_picture_goes_is_looked_at_before_long_work(verb: str, trained, 
     monkeypatch.setattr("tfzoo.models.base.LatentVariableModel.sample", lambda *_, **__: pytest.fail("long work"))
     assert run(verb, str(trained), "--out", "/no/such/folder/x.png") == 1
     assert capsys.readouterr().err.strip().endswith("can be written. Received: /no/such/folder/x.png")
+
+
+def test_one_image_cannot_be_interpolated(trained: pathlib.Path, tmp_path: pathlib.Path, monkeypatch, capsys) -> None:
+    load_split = runs.load_split
+    first = lambda *each, **options: load_split(*each, **options).unbatch().batch(1).take(1)  # noqa: E731
+    monkeypatch.setattr(runs, "load_split", first)
+    for options in ([], ["--geodesic"]):
+        assert run("interpolate", str(trained), *options, "--out", str(tmp_path / "x.png")) == 1
+        assert capsys.readouterr().err == "Error: an interpolation needs two images at least. Received: 1\n"
 
 
 def test_a_folder_is_no_picture(trained: pathlib.Path, tmp_path: pathlib.Path, capsys) -> None:
@@ -622,6 +644,43 @@ def test_latents_draws_the_codes_of_some_epochs(
     assert not list(folder.glob(".new.*"))
     assert run("latents", str(trained)) == 1
     assert capsys.readouterr().err.strip().endswith("VAE with latent_dim=16")
+
+
+@pytest.fixture(scope="module")
+def of_the_last_seed(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    folder = tmp_path_factory.mktemp("runs") / "last_seed"
+    arguments = ["train", "short_run_ot", "--data", "digits", "--classes", "0,1", "--value-range=-1,1", "--epochs", "1"]
+    arguments += ["--set", "latent_dim=2", "--set", "num_steps=2", "--seed", str(2**32 - 1), "--mask", "square:2"]
+    assert run(*arguments, "--out", str(folder), "--quiet") == 0
+    return folder
+
+
+@pytest.mark.parametrize("seed", [0, 2**32 - 1])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["sample", "--count", "4"],
+        ["reconstruct", "--count", "2"],
+        ["interpolate", "--count", "1", "--points", "2"],
+        ["walk", "--count", "1", "--points", "2", "--duration", "0.1"],
+        ["inpaint", "--count", "2", "--hide", "square:3"],
+        ["recover", "--count", "2"],
+        ["geometry", "--count", "3", "--pairs", "1", "--walks", "1"],
+        ["latents"],
+        ["evaluate", "--metrics", "mse,fid,f1,inception_score,recovery", "--images", "40", "--mask", "square:3"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_seeds_go_up_to_32_bits(of_the_last_seed: pathlib.Path, arguments: list[str], seed: int) -> None:
+    assert run(arguments[0], str(of_the_last_seed), *arguments[1:], "--seed", str(seed)) == 0
+
+
+def test_pictures_of_another_seed_are_others(of_the_last_seed: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    pictures = set()
+    for seed in ("0", "1", "2147483648", "4294967295"):
+        assert run("sample", str(of_the_last_seed), "--seed", seed, "--out", str(tmp_path / "x.png")) == 0
+        pictures.add((tmp_path / "x.png").read_bytes())
+    assert len(pictures) == 4
 
 
 @pytest.fixture(scope="module")

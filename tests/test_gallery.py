@@ -5,6 +5,7 @@ import pathlib
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from tensorflow_probability import distributions as tfd
 
 import tfzoo
 from tfzoo import gallery
@@ -19,6 +20,15 @@ def model() -> tfzoo.models.VAE:
 def snapshots(count: int, num_labels: int) -> list[Snapshot]:
     positions = np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32)
     return [Snapshot(epoch, positions, np.arange(60) % num_labels) for epoch in range(1, count + 1)]
+
+
+@pytest.mark.parametrize("seed", [0, 2**32 - 1])
+def test_every_seed_is_one_of_every_prior(seed: int, model, tmp_path: pathlib.Path, monkeypatch) -> None:
+    parts = tfd.MultivariateNormalDiag([[-1.0, 0.0], [1.0, 0.0]])
+    prior = tfd.MixtureSameFamily(tfd.Categorical([0.0, 0.0]), parts)
+    monkeypatch.setattr(model, "prior", lambda: prior)
+    gallery.write_latents(model, tmp_path / "latents.png", snapshots(1, 2), seed=seed)
+    assert (tmp_path / "latents.png").stat().st_size > 1000
 
 
 @pytest.mark.parametrize(("count", "num_labels"), [(1, 10), (2, 10), (2, 1), (6, 10)])

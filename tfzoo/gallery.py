@@ -9,7 +9,7 @@ import tensorflow as tf
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tfzoo import data, pictures, runs
+from tfzoo import data, pictures, random, runs
 from tfzoo.atomic_file import replacing
 from tfzoo.callbacks import Snapshot
 from tfzoo.latent_geometry import Map, motion, paths, walks
@@ -111,7 +111,12 @@ def write_interpolations(
     """Walks from each image of the first half to one of the second, a row each.
 
     With `geodesic` there are two rows for each pair: along the straight line, and along the geodesic below it.
+
+    Raises:
+      ValueError: for less than two images.
     """
+    if len(images) < 2:
+        raise ValueError(f"an interpolation needs two images at least. Received: {len(images)}")
     half = len(images) // 2
     if geodesic:
         codes = model.encode(images[: 2 * half], seed=seed)
@@ -268,7 +273,8 @@ def write_latents(
         cost = (costs or {}).get(snapshot.epoch)
         axes.set_title(f"epoch {snapshot.epoch}" + (f", cost {cost:.3g}" if cost is not None else ""))
     last = panels.flat[len(snapshots)]
-    samples = np.asarray(model.prior().sample(len(snapshots[0].labels), seed=[seed, 1]))
+    own_seed = random.as_seed([seed, 1])
+    samples = np.asarray(model.prior().sample(len(snapshots[0].labels), seed=own_seed))
     last.scatter(*samples.T, s=size, c="0.45", linewidths=0, alpha=0.7, rasterized=True)
     last.set_title("prior")
     for i, axes in enumerate(panels.flat):

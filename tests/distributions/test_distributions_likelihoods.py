@@ -88,7 +88,7 @@ def test_a_learned_scale_is_a_weight_and_a_fixed_one_is_not():
     np.testing.assert_allclose(gradient, np.sum(images("grey") ** 2 - 1.0), rtol=1e-5)
 
 
-@pytest.mark.parametrize("scale", [0.0, -1.0, np.nan, np.inf])
+@pytest.mark.parametrize("scale", [0.0, -1.0, np.nan, np.inf, "abc", [1.0], True])
 def test_a_scale_that_is_not_positive_is_an_error(scale):
     with pytest.raises(ValueError, match=r"scale must be a positive number.*Received: "):
         GaussianLikelihood(scale)

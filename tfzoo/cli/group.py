@@ -10,10 +10,11 @@ import click
 from tfzoo.progress import console
 from tfzoo.version import __version__
 
-__all__ = ["RUN", "SEED", "can_be_written", "group", "say", "verb"]
+__all__ = ["RUN", "SEED", "SEEDS", "can_be_written", "group", "say", "verb"]
 
 RUN = click.argument("run", type=click.Path(path_type=pathlib.Path))
-SEED = click.option("--seed", default=0, show_default=True, help="The same seed gives the same result.")
+SEEDS = click.IntRange(0, 2**32 - 1)  # what NumPy, scikit-learn and Keras take
+SEED = click.option("--seed", default=0, show_default=True, type=SEEDS, help="The same seed gives the same result.")
 
 
 class _Command(click.Command):

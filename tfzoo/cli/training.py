@@ -9,7 +9,7 @@ import click
 import yaml
 
 from tfzoo import gallery, runs
-from tfzoo.cli.group import say, verb
+from tfzoo.cli.group import SEEDS, say, verb
 from tfzoo.progress import EpochBar
 
 __all__ = ["draw_pictures", "fit"]
@@ -21,7 +21,10 @@ def _parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
         key, equals, value = setting.partition("=")
         if not equals or not key:
             raise click.UsageError(f"--set takes KEY=VALUE. Received: {setting!r}")
-        values[key.replace("-", "_")] = _parse_value(value)
+        try:
+            values[key.replace("-", "_")] = _parse_value(value)
+        except (yaml.YAMLError, ValueError):  # ValueError: of dates that are none
+            raise click.UsageError(f"--set takes KEY=VALUE with a value in YAML. Received: {setting!r}") from None
     return values
 
 
@@ -60,7 +63,7 @@ def _parse_classes(context: click.Context, parameter: click.Parameter, value: st
 @click.option("--value-range", type=click.Choice(["0,1", "-1,1"]), help="Of the images; Bernoulli needs 0,1 [default].")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="An option of the model; may be repeated.")
 @click.option("--initial-weights", metavar="PRESET|RUN", help="Start from its networks.")
-@click.option("--seed", type=int, help="Of weights, noise and data order.")
+@click.option("--seed", type=SEEDS, help="Of weights, noise and data order.")
 @click.option("--strategy", type=click.Choice(["mirrored"]), help="Train on all GPUs of this machine.")
 @click.option("--mixed-precision", is_flag=True, help="Compute in float16 with float32 weights (for GPUs).")
 @click.option("--jit-compile", is_flag=True, help="Compile the training step with XLA.")

@@ -5,6 +5,7 @@ not track the variables inside of TFP's objects.
 """
 
 import math
+import numbers
 from typing import Any
 
 import keras
@@ -59,8 +60,9 @@ class GaussianLikelihood(keras.layers.Layer):
 
     def __init__(self, scale: float | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if scale is not None and not (math.isfinite(scale) and scale > 0):
-            raise ValueError(f"scale must be a positive number, or None to learn it. Received: {scale}")
+        number = isinstance(scale, numbers.Real) and not isinstance(scale, bool)
+        if scale is not None and not (number and math.isfinite(scale) and scale > 0):
+            raise ValueError(f"scale must be a positive number, or None to learn it. Received: {scale!r}")
         self.scale = scale
         self.log_scale = None
 
