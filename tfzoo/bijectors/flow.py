@@ -12,12 +12,16 @@ flows in a row by `FlowChain`: a `tfb.Chain` of inverted ones gives the same den
 """
 
 import abc
+import inspect
 import weakref
 from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import Any
 
 import keras
 import tensorflow as tf
+from tensorflow_probability import bijectors as tfb
+from tensorflow_probability import distributions as tfd
 from tensorflow_probability import util as tfp_util
 
 from tfzoo.bijectors.uncached import UncachedBijector
@@ -25,6 +29,9 @@ from tfzoo.checks import check_positive
 from tfzoo.types import Tensor, TensorLike
 
 __all__ = ["Flow", "FlowBijector"]
+
+# Who calls `FlowBijector.forward` for the density of an inverted flow, the nearest first.
+_DENSITY = [tfb.Invert.inverse.__code__, tfd.TransformedDistribution.experimental_local_measure.__code__]
 
 
 class Flow(keras.layers.Layer, abc.ABC):
@@ -121,7 +128,7 @@ class Flow(keras.layers.Layer, abc.ABC):
 
 
 class _Forwarded:
-    """What `FlowBijector.forward` was given last, and what it returned; no attribute that tf.Module looks into."""
+    """What `FlowBijector.forward` was given by a density, and returned; no attribute that tf.Module looks into."""
 
     start: Tensor | None = None
     end: Callable[[], Tensor | None] | None = None
@@ -167,22 +174,26 @@ class FlowBijector(UncachedBijector):
     def _parameter_properties(cls, dtype: tf.DType | None, num_classes: int | None = None) -> dict[str, Any]:
         return {"context": tfp_util.ParameterProperties(event_ndims=1)}
 
-    # An inverted bijector's density asks for the inverse's log-determinant at what `forward` just returned. TFP has it
-    # from its cache; here too it must not cost an inverse.
+    # The density of an inverted bijector asks for the inverse's log-determinant at what `forward` just returned, which
+    # must not cost an inverse. Only there is it remembered, and only once: nobody else sees that tensor, so no tape can
+    # have been opened, no gradient asked for, and no weight changed in between.
 
     def forward(self, x: TensorLike, name: str = "forward", **kwargs: Any) -> Tensor:
         """Returns the image of `x` ``[..., D]``."""
         x = tf.convert_to_tensor(x, dtype_hint=self.dtype)
         y = super().forward(x, name, **kwargs)
-        self._forwarded.start, self._forwarded.end = x, weakref.ref(y)
+        if _is_for_a_density(inspect.currentframe()):
+            self._forwarded.start, self._forwarded.end = x, weakref.ref(y)
         return y
 
     def inverse_log_det_jacobian(
         self, y: TensorLike, event_ndims: int | None = None, name: str = "inverse_log_det_jacobian", **kwargs: Any
     ) -> Tensor:
-        """Returns log |det| of the Jacobian of `inverse` at `y`, ``[...]``; cheap at what `forward` gave last."""
-        if self._forwarded.end is not None and self._forwarded.end() is y:
-            return -self.forward_log_det_jacobian(self._forwarded.start, event_ndims, **kwargs)
+        """Returns log |det| of the Jacobian of `inverse` at `y`, ``[...]``."""
+        start, end = self._forwarded.start, self._forwarded.end
+        self._forwarded.start = self._forwarded.end = None
+        if start is not None and end is not None and end() is y:
+            return -self.forward_log_det_jacobian(start, event_ndims, **kwargs)
         return super().inverse_log_det_jacobian(y, event_ndims, name, **kwargs)
 
     def _forward(self, x: Tensor) -> Tensor:
@@ -196,3 +207,12 @@ class FlowBijector(UncachedBijector):
 
     def _inverse_log_det_jacobian(self, y: Tensor) -> Tensor:
         return self._flow._inverse_and_log_det(self._flow._as_latents(y), self._context)[1]
+
+
+def _is_for_a_density(frame: FrameType | None) -> bool:
+    """Returns whether `frame` was called by `tfb.Invert.inverse`, and that by the density of a distribution of TFP."""
+    callers = []
+    for _ in _DENSITY:
+        frame = frame and frame.f_back
+        callers.append(frame and frame.f_code)
+    return callers == _DENSITY
