@@ -188,6 +188,20 @@ def test_a_spline_stays_finite_and_increasing_for_wild_parameters_and_points(sca
     assert (np.diff(back, axis=-1) > -1e-4).all()
 
 
+@pytest.mark.parametrize("bound", [1e-6, 1e-3, 1e-2, 1.0, 1e3, 1e6])
+@pytest.mark.parametrize(("dtype", "precision"), [("float32", 2e-3), ("float64", 1e-11)])
+def test_a_splines_inverse_is_as_good_for_any_bound(bound, dtype, precision):
+    spline, parameters = Spline(8, bound), points(200, 1, 23, dtype=dtype, scale=2.0)
+    x = bound * tf.cast(np.random.default_rng(0).uniform(-1.1, 1.1, [200, 10]), dtype)
+    y = spline.forward(x, parameters)[0]
+    with tf.GradientTape() as tape:
+        tape.watch([y, parameters])
+        back = spline.inverse(y, parameters)
+    np.testing.assert_allclose(back / bound, x / bound, atol=precision)
+    for gradient in tape.gradient(back, [y, parameters]):
+        assert np.isfinite(gradient).all()
+
+
 @pytest.mark.parametrize("transformation", [Affine(), SigmoidAffine(), Spline(5, 3.0)])
 def test_transformations_are_the_same_in_a_vectorized_map(transformation):
     """TFP's own spline is not: JointDistributionCoroutineAutoBatched would be wrong without a word."""

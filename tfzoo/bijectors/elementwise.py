@@ -123,12 +123,12 @@ class Spline(Elementwise):
         within = tf.where(inside, y, 0.0)
         xs, ys, slopes = self.knots(parameters)
         piece = _piece(within, ys, (xs, ys, slopes))
-        # The root of a t^2 + b t + c in [0, 1], in the form that does not cancel.
-        rise = within - piece.y
-        a = piece.height * (piece.mean - piece.slope) + rise * piece.bend
-        b = piece.height * piece.slope - rise * piece.bend
+        # The root of a t^2 + b t + c in [0, 1], in the form that does not cancel. All three are slopes, for any bound.
+        rise = (within - piece.y) / piece.height
+        a = piece.mean - piece.slope + rise * piece.bend
+        b = piece.slope - rise * piece.bend
         c = -piece.mean * rise
-        # Positive but for rounding.
+        # Positive but for rounding; not 0, where the root has no gradient.
         discriminant = tf.maximum(tf.square(b) - 4.0 * a * c, 1e-12)
         t = -2.0 * c / (b + tf.sqrt(discriminant))
         return tf.where(inside, piece.x + t * piece.width, y)
