@@ -13,6 +13,8 @@ pytestmark = pytest.mark.fast
 SEEDS = np.array([[1, 2], [3, 4], [-5, 6], [2**31 - 1, -(2**31)]], np.int32)
 LOC = np.linspace(-2.0, 2.0, 20, dtype=np.float32).reshape(4, 5)
 
+SEED_SPEC = tf.TensorSpec([None, 2], tf.int32)
+
 DRAWS = {
     "normal": lambda rows, seeds: random.normal([3, tf.shape(rows)[0], 5], seeds),
     "normal_of_odd_size_1": lambda rows, seeds: random.normal([tf.shape(rows)[0], 1], seeds),
@@ -89,6 +91,18 @@ def test_xla_draws_the_same_numbers(name, per_example):
 def test_xla_compiles_any_distribution_row_by_row(name):
     compiled = tf.function(FOREIGN_DRAWS[name], autograph=False, jit_compile=True)
     assert np.isfinite(compiled(tf.constant(LOC), tf.constant(SEEDS))).all()
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_no_seeds_draw_no_rows_and_some_what_they_draw_in_eager_code(known):
+    """Where sizes are known at run time only, too."""
+    draw = tf.function(random.normal, autograph=False, input_signature=[tf.TensorSpec([3], tf.int32), SEED_SPEC])
+    if known:
+        draw = tf.function(lambda shape, seeds: random.normal([2, shape[1], 5], seeds), autograph=False)
+    for count in (0, 1, 4):
+        expected = random.normal([2, count, 5], tf.constant(SEEDS[:count]))
+        assert expected.shape == [2, count, 5]
+        np.testing.assert_array_equal(draw(tf.constant([2, count, 5]), tf.constant(SEEDS[:count])), expected)
 
 
 @pytest.mark.parametrize("dtype", [tf.float16, tf.bfloat16, tf.float32, tf.float64])

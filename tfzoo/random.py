@@ -150,7 +150,12 @@ def _bits(sizes: list[int | Tensor], seed: Tensor, dtype: tf.DType) -> Tensor:
     *leading, _, size = sizes
     own = [*leading, size]  # what one example draws: [..., D]
     static = [None if tf.is_tensor(length) else length for length in own]
+    count = tf.shape(seed)[0]
+    if None in static:
+        # TensorFlow cannot stack no rows at all unless it knows their shape: a row too many, where there is none.
+        seed = tf.pad(seed, [[0, tf.cast(count == 0, tf.int32)], [0, 0]])
     rows = tf.map_fn(lambda row: draw(own, row), seed, fn_output_signature=tf.TensorSpec(static, dtype))  # [B, ..., D]
+    rows = rows[:count] if None in static else rows
     rank = len(sizes)
     return tf.transpose(rows, [*range(1, rank - 1), 0, rank - 1])
 
