@@ -6,7 +6,9 @@
     )
 
 The state of a chain is its position, one tensor ``[..., D]``; its momentum lives in the kernel's results. All kernels
-move with one gradient a step, in eager code, graphs and XLA, with the same noise for the same seed.
+move with one gradient a step, in eager code, graphs and XLA, and a transition (`one_step`) has the same noise for the
+same seed in all of them. A whole `sample_chain` has it in eager code and graphs: the seeds of its transitions come from
+TFP, whose own are others under XLA.
 
 References:
   Horowitz, "A generalized guided Monte Carlo algorithm", Phys. Lett. B 268 (1991)
