@@ -14,12 +14,14 @@
 Images and masks are float32 ``[B, *event_shape]``, z float32 ``[B, D]``, seed int32 ``[B, 2]``: one pair per example,
 since a server may join the requests of many clients. An answer depends on its own row of the inputs only. A pixel is
 visible where its mask is above 1/2; where none is, the chain goes by the prior alone: to its mode, if it has no noise.
+A row with a number that is not finite, of a visible pixel, a mask or a z, is answered by NaN.
 There is no `jit_compile`, no Python function and no stateful random op inside: stock servers refuse the first two at
 request time, and the third would give every client another's stream. Shapes are checked in the graph, since servers do
 not.
 """
 
 import functools
+import math
 import os
 import pathlib
 import shutil
@@ -108,11 +110,24 @@ def _function(method: Callable[..., Tensor], inputs: dict[str, tf.TensorSpec], o
     def call(**values: Tensor) -> dict[str, Tensor]:
         # A server feeds what it is sent, whatever the shapes that the signature names.
         values = _rows_matched({name: tf.ensure_shape(values[name], spec.shape) for name, spec in inputs.items()})
+        if "mask" in values:  # what it hides is nothing to anyone, not even where it is NaN
+            values["images"] = tf.where(values["mask"] > 0.5, values["images"], 0.0)
         # Positional, since the methods call their images x.
-        return {output: tf.cast(method(*values.values()), tf.float32)}
+        result = tf.cast(method(*values.values()), tf.float32)
+        return {output: _where_finite(result, [value for value in values.values() if value.dtype.is_floating])}
 
     specs = {name: tf.TensorSpec(spec.shape, spec.dtype, name=name) for name, spec in inputs.items()}
     return tf.function(call, autograph=False).get_concrete_function(**specs)
+
+
+def _where_finite(result: Tensor, inputs: list[Tensor]) -> Tensor:
+    """Returns the result, NaN in the rows of which an input is not finite: a chain would answer with its start."""
+    finite = [tf.reduce_all(tf.math.is_finite(tf.reshape(value, [tf.shape(value)[0], -1])), axis=1) for value in inputs]
+    if not finite:
+        return result
+    sound = tf.reduce_all(tf.stack(finite), axis=0)
+    sound = tf.reshape(sound, tf.concat([tf.shape(sound), tf.ones([tf.rank(result) - 1], tf.int32)], 0))
+    return tf.where(sound, result, math.nan)
 
 
 def _rows_matched(values: dict[str, Tensor]) -> dict[str, Tensor]:
