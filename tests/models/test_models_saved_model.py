@@ -12,7 +12,11 @@ SHAPE = (4, 4, 1)
 SEEDS = np.array([[1, 2], [3, 4], [-5, 6], [7, 8]], np.int32)
 
 
-@pytest.fixture(scope="module", params=tfzoo.list_models())
+QUICK = ("abp", "langevin_vae", "latent_ebm", "vae")  # one of each way of inference, and a prior by chains
+MODELS = [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in tfzoo.list_models()]
+
+
+@pytest.fixture(scope="module", params=MODELS)
 def functions(request):
     """The signatures of a model, with what each gives for four rows of inputs."""
     keras.utils.set_random_seed(1)
