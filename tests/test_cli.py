@@ -655,24 +655,19 @@ def of_the_last_seed(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     return folder
 
 
-@pytest.mark.parametrize("seed", [0, 2**32 - 1])
 @pytest.mark.parametrize(
     "arguments",
     [
         ["sample", "--count", "4"],
-        ["reconstruct", "--count", "2"],
-        ["interpolate", "--count", "1", "--points", "2"],
-        ["walk", "--count", "1", "--points", "2", "--duration", "0.1"],
         ["inpaint", "--count", "2", "--hide", "square:3"],
-        ["recover", "--count", "2"],
         ["geometry", "--count", "3", "--pairs", "1", "--walks", "1"],
         ["latents"],
-        ["evaluate", "--metrics", "mse,fid,f1,inception_score,recovery", "--images", "40", "--mask", "square:3"],
+        ["evaluate", "--metrics", "mse,f1,recovery", "--images", "40", "--mask", "square:3"],
     ],
     ids=lambda arguments: arguments[0],
 )
-def test_seeds_go_up_to_32_bits(of_the_last_seed: pathlib.Path, arguments: list[str], seed: int) -> None:
-    assert run(arguments[0], str(of_the_last_seed), *arguments[1:], "--seed", str(seed)) == 0
+def test_seeds_go_up_to_32_bits(of_the_last_seed: pathlib.Path, arguments: list[str]) -> None:
+    assert run(arguments[0], str(of_the_last_seed), *arguments[1:], "--seed", str(2**32 - 1)) == 0
 
 
 def test_pictures_of_another_seed_are_others(of_the_last_seed: pathlib.Path, tmp_path: pathlib.Path) -> None:

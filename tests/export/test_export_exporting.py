@@ -223,7 +223,7 @@ def test_a_run_is_exported_under_its_own_name(tmp_path):
     found = source.load(str(tmp_path / "run"))
     assert (found.name, found.preset, found.value_range) == ("vae_digits", "vae_digits", (0.0, 1.0))
     assert found.data is not None
-    assert found.measured == {"mse": 1.0}
+    assert found.measured == {"mse": {"mse": 1.0, "model": runs.model_digest(tmp_path / "run")}}
     assert found.training["epochs"] == 3
     assert found.training["model_options"]["likelihood"] == "gaussian"
     assert "somebody" not in json.dumps(found.training)
