@@ -32,6 +32,7 @@ OURS = {
     "60 gradients": ("gradients", "60"),
     "30 of TFP": ("tfp", "30"),
     "30 in bfloat16": ("ours", "30 mixed_bfloat16"),
+    "30 by Keras's layers": ("ours", "30 keras"),
 }
 PEER = {"30 of torch": ("torch", "30")}
 # Numerator, denominator, what their ratio may be at most, and on which networks.
@@ -40,6 +41,7 @@ QUESTIONS = [
     ("60 steps", "60 gradients", 1.05, LATENT_DIM),
     ("30 steps", "30 of TFP", 1.0, LATENT_DIM),
     ("30 in bfloat16", "30 steps", 0.75, ("small", "dcgan")),
+    ("30 in bfloat16", "30 by Keras's layers", 0.75, ("small", "dcgan")),
     ("30 steps", "30 of torch", 0.8, ("small", "dcgan")),
 ]
 

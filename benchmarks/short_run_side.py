@@ -23,6 +23,9 @@ DCGAN_SHAPE = (32, 32, 3)
 
 
 def _decoder(network: str, latent_dim: int, dtype: str = "float32") -> keras.Model:
+    """Returns the decoder of a dtype policy; "keras" stands for float32 with Keras's own layers alone."""
+    if dtype == "keras":
+        return keras.models.clone_model(_decoder(network, latent_dim), clone_function=_layer_of_keras)
     keras.utils.set_random_seed(0)
     if network == "dcgan":
         return conv.dcgan_decoder(DCGAN_SHAPE, latent_dim, filters=16, activation="tanh", dtype=dtype)
@@ -31,6 +34,11 @@ def _decoder(network: str, latent_dim: int, dtype: str = "float32") -> keras.Mod
         return NETWORKS[network](latent_dim)[1]
     finally:
         keras.config.set_dtype_policy("float32")
+
+
+def _layer_of_keras(layer: keras.layers.Layer) -> keras.layers.Layer:
+    kind = keras.layers.Conv2DTranspose if isinstance(layer, keras.layers.Conv2DTranspose) else type(layer)
+    return kind.from_config(layer.get_config())
 
 
 def _log_joint(network: str, latent_dim: int, count: int, dtype: str = "float32") -> tuple[Callable, keras.Model]:
@@ -55,7 +63,7 @@ def _timed(function: Callable, start: tf.Tensor, decoder: keras.Model) -> Step:
 
 
 def ours(kind: str, network: str, latent_dim: int, images: np.ndarray) -> Step:
-    """Returns a chain; `kind` is "<number of steps>" or "<number of steps> mixed_bfloat16"."""
+    """Returns a chain; `kind` is "<number of steps>", and perhaps " mixed_bfloat16" or " keras", as of `_decoder`."""
     num_steps, _, dtype = kind.partition(" ")
     log_joint, decoder = _log_joint(network, latent_dim, len(images), dtype or "float32")
 
