@@ -63,9 +63,8 @@ def test_the_default_metrics_are_of_models_of_every_precision(dtype, model, data
     other.set_weights(model.get_weights())
     names = evaluation.default_metrics(other)
     expected, found = (evaluation.evaluate(each, dataset, names, num_samples=20) for each in (model, other))
-    assert found["mse"]["mse"] == pytest.approx(expected["mse"]["mse"], rel=0.3)  # the codes' noise is another
     for name in names:
-        assert found[name][name] == pytest.approx(expected[name][name], rel=0.3)
+        assert found[name][name] == pytest.approx(expected[name][name], rel=0.3)  # the codes' noise is another
 
 
 @pytest.mark.fast
