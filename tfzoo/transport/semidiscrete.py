@@ -95,7 +95,8 @@ def solve(
 
     "auction" matches one to one (n = m, equal masses): every point is matched. It runs on any device, its sparse steps
     on the host. Clusters far apart on both sides need exact steps: a minute for 20,000 points, where others take a
-    second. "adam" is the paper's gradient descent on the dual, hundreds of times slower, and takes any masses.
+    second. So do points nearly along a line: ten seconds for 4,000. "adam" is the paper's gradient descent on the dual,
+    hundreds of times slower, and takes any masses.
 
     It is meant for eager code; inside a `tf.function` it runs as a `tf.py_function`, without gradients, and where
     TensorFlow has a single thread for operations ("inter-op", as on one core) about ten times slower.
