@@ -134,6 +134,15 @@ def test_divergence_is_the_same_both_ways(shape):
         assert exact * (1 - 1e-3) <= value <= exact * (1 + 1e-6)
 
 
+@pytest.mark.parametrize("sizes", [(3, 5), (5, 3)])
+@pytest.mark.parametrize("name", ["source", "target"])
+def test_divergence_names_what_is_not_finite(sizes, name):
+    points = {name: np.zeros((size, 2)) for name, size in zip(("source", "target"), sizes, strict=True)}
+    points[name][1, 1] = np.nan
+    with pytest.raises(ValueError, match=rf"^{name} must be finite\. Received: 1 values that are not$"):
+        divergence(**points)
+
+
 def test_divergence_in_a_graph_where_sizes_are_unknown():
     compiled = tf.function(lambda *samples: divergence(*samples), input_signature=[tf.TensorSpec([None, None])] * 2)
     source, target = cloud("shifted", 60, 3)

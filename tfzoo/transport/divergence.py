@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from tfzoo import random
 from tfzoo.transport import semidiscrete
+from tfzoo.transport.arguments import as_points
 from tfzoo.transport.threads import from_py_function
 from tfzoo.types import Seed, Tensor, TensorLike
 
@@ -39,7 +40,7 @@ def divergence(source: TensorLike, target: TensorLike, *, tolerance: float | Non
     if source.shape[:1].is_compatible_with(target.shape[:1]) or not source.shape.rank or not target.shape.rank:
         return semidiscrete.solve(source, target, tolerance=tolerance, seed=seed).cost
     if source.shape[0] < target.shape[0]:  # few points cannot fill many cells
-        source, target = target, source
+        target, source = as_points(source, target)  # checked by the names that they were given by
     mass = tf.fill(tf.shape(target)[:1], 1.0 / max(1, target.shape[0]))
     return semidiscrete.solve(
         source, target, masses=mass, method="adam", tolerance=0.01 if tolerance is None else tolerance, seed=seed
