@@ -193,8 +193,8 @@ def test_rows_with_used_up_lists_bid_once_after_a_surprise():
 
 def test_products_are_not_rounded_to_tensor_float_32(monkeypatch):
     enabled = tf.config.experimental.tensor_float_32_execution_enabled
-    seen, match = [], semidiscrete.match
-    monkeypatch.setattr(semidiscrete, "match", lambda *a, **k: seen.append(enabled()) or match(*a, **k))
+    seen, match = [], semidiscrete.match_points
+    monkeypatch.setattr(semidiscrete, "match_points", lambda *a, **k: seen.append(enabled()) or match(*a, **k))
     before = enabled()
     semidiscrete.solve(*cloud("shifted", 20, 2))
     assert seen == [False]

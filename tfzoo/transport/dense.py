@@ -6,9 +6,17 @@ from scipy.optimize import linear_sum_assignment
 __all__ = ["solve_dense"]
 
 
-def solve_dense(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the target of each row, and prices ``[N]`` at which it is the row's best one; float64."""
-    benefits = 2.0 * source @ target.T - np.sum(target**2, axis=1)
+def solve_dense(source: np.ndarray, target: np.ndarray, places: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the target of each row ``[N]``, and prices ``[M]`` at which it is the row's best one; float64.
+
+    Args:
+      source: x, ``[N, D]``.
+      target: y, ``[M, D]``.
+      places: how many rows each target takes, N in all, ``[M]``; None for one each.
+    """
+    places = np.ones(len(target), int) if places is None else places
+    targets = np.repeat(np.arange(len(target)), places)
+    benefits = (2.0 * source @ target.T - np.sum(target**2, axis=1))[:, targets]
     matches = linear_sum_assignment(benefits, maximize=True)[1]
     owners = np.argsort(matches)
     # lead_kj: by how much the owner of target k would rather have j. The prices are the longest paths.
@@ -21,4 +29,5 @@ def solve_dense(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.
         prices = raised
         if done:
             break
-    return matches.astype(np.int32), prices
+    # All places of a target cost the same, up to rounding.
+    return targets[matches].astype(np.int32), prices[np.cumsum(places) - 1]

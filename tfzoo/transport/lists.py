@@ -6,13 +6,20 @@ bound. Exact steps change prices both ways, and there lists grow.
 
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
+from tfzoo.transport.problem import Problem
+from tfzoo.transport.scan import row_maxima, scores_at
 from tfzoo.types import Tensor
 
-__all__ = ["UNKNOWN", "Lists"]
+__all__ = ["RESOLUTION", "UNKNOWN", "Lists", "is_surprised", "known_lists"]
+
+RESOLUTION = 1e-6  # of values in float32
 
 UNKNOWN = -3e38  # bound of a row of whose other targets nothing is known, and benefit of a candidate that is none
+_GATHERED = 2**23  # coordinates of candidates that are held at once
+_ASKED, _SURPRISED = 128, 0.05  # of so many rows so many may see something better than what they know
 
 
 class Lists(NamedTuple):
@@ -63,3 +70,24 @@ class Lists(NamedTuple):
         best, order = tf.math.top_k(grown.values(prices), most + 1)
         benefits, targets = (tf.gather(part, order[:, :most], batch_dims=1) for part in grown[:2])
         return Lists(benefits, targets, tf.maximum(grown.bounds, best[:, most]))
+
+
+def known_lists(
+    problem: Problem, prices: np.ndarray, known: np.ndarray, generator: np.random.Generator
+) -> Lists | None:
+    """Returns lists of what each row knows; None if too many see something better at these prices."""
+    some = generator.permutation(len(known))[:_ASKED]
+    targets = tf.constant(known)
+    rows = max(1, min(problem.block_size, _GATHERED // (known.shape[1] * problem.source.shape[1])))
+    benefits = scores_at(problem.x, problem.y, problem.squares32, targets, rows)
+    prices32 = tf.constant(prices, tf.float32)
+    highest = row_maxima(tf.gather(problem.x, some), problem.y, problem.squares32 + prices32)
+    best = tf.reduce_max(tf.gather(benefits, some) - tf.gather(prices32, known[some]), axis=1)
+    if np.mean(is_surprised(highest, best)) > _SURPRISED:
+        return None
+    return Lists(benefits, targets, tf.fill([len(known)], UNKNOWN))
+
+
+def is_surprised(highest: Tensor, best: Tensor) -> np.ndarray:
+    """Returns which rows see something better than the best they know, by more than rounding."""
+    return (highest > best + RESOLUTION * (1.0 + tf.abs(best))).numpy()

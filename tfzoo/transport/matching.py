@@ -23,16 +23,15 @@ from scipy.optimize import linear_sum_assignment
 
 from tfzoo.transport.auction import open_market, run_rounds
 from tfzoo.transport.dense import solve_dense
-from tfzoo.transport.lists import UNKNOWN, Lists
-from tfzoo.transport.paths import match_by_paths
+from tfzoo.transport.lists import RESOLUTION, UNKNOWN, Lists, is_surprised, known_lists
+from tfzoo.transport.paths import fill_places, match_by_paths
 from tfzoo.transport.problem import Problem, squares_of
-from tfzoo.transport.scan import candidates, row_maxima, scores_at, soft_maxima
+from tfzoo.transport.scan import candidates, row_maxima, soft_maxima
 from tfzoo.transport.sparse import match_candidates, raise_prices
 from tfzoo.types import Tensor
 
-__all__ = ["RESOLUTION", "Matching", "match"]
+__all__ = ["Matching", "match"]
 
-RESOLUTION = 1e-6  # of values in float32
 _DENSE = 256  # points that are matched at once
 _PART = 4  # one of so many points is in the coarse problem
 _NARROW = 2.0  # directions of spread, in which long chains of rows move up
@@ -45,8 +44,6 @@ _KEPT = 16  # candidates that a solution keeps for the next one
 _GROWTH = 8  # times as many candidates may a row come to know in step 3
 _HIDDEN = 0.1  # share of the tolerance that rounding may have
 _PATIENCE = 400  # rounds of bids with the prices of an earlier solution, before they are lowered
-_GATHERED = 2**23  # coordinates of candidates that are held at once
-_ASKED, _SURPRISED = 128, 0.05  # of so many rows so many may see something better than what they know
 
 
 class _Auction(NamedTuple):
@@ -98,7 +95,7 @@ def match(
     """Returns a one-to-one matching whose cost is within `tolerance` of the least one, relatively.
 
     Args:
-      problem: as many source as target points, of equal masses.
+      problem: as many source points as target points, of equal masses, or as these have places.
       prices: of the targets, from an earlier solution, ``[N]``; None for none.
       known: its candidates, int32 ``[N, K]``, if there are prices; None for none.
       tolerance: of cost - dual, relative to the cost.
@@ -108,10 +105,10 @@ def match(
     """
     n = len(problem.source)
     if n <= _DENSE:
-        matches, prices = solve_dense(problem.source, problem.target)
+        matches, prices = solve_dense(problem.source, problem.target, problem.places)
         values = 2.0 * problem.source @ problem.target.T - problem.squares - prices
         best = -np.sort(-values, axis=1)
-        spread = float(np.mean(best[:, 0] - best[:, min(_SPREAD, n) - 1]))
+        spread = float(np.mean(best[:, 0] - best[:, min(_SPREAD, len(problem.target)) - 1]))
         return Matching(matches, prices, best[:, 0], np.empty([n, 0], np.int32), spread, 0, 1.0, True)
     num_rounds, num_passes = 0, 0.0
     is_warm = prices is not None
@@ -130,7 +127,7 @@ def match(
         prices = _extend(problem, rows, coarse)
     lists = None
     if known is not None:
-        lists = _known_lists(problem, prices, known, generator.permutation(n)[:_ASKED])
+        lists = known_lists(problem, prices, known, generator)
     stall = _Stall(problem, prices, count, lists, is_warm=is_warm)
     if is_warm:
         auctions = (auctions[0]._replace(max_rounds=_PATIENCE), *auctions)
@@ -153,24 +150,6 @@ def _extend(problem: Problem, rows: np.ndarray, coarse: Matching) -> np.ndarray:
     return prices - prices.mean()
 
 
-def _known_lists(problem: Problem, prices: np.ndarray, known: np.ndarray, some: np.ndarray) -> Lists | None:
-    """Returns lists of what each row knows; None if too many of `some` rows see something better at these prices."""
-    targets = tf.constant(known)
-    rows = max(1, min(problem.block_size, _GATHERED // (known.shape[1] * problem.source.shape[1])))
-    benefits = scores_at(problem.x, problem.y, problem.squares32, targets, rows)
-    prices32 = tf.constant(prices, tf.float32)
-    highest = row_maxima(tf.gather(problem.x, some), problem.y, problem.squares32 + prices32)
-    best = tf.reduce_max(tf.gather(benefits, some) - tf.gather(prices32, known[some]), axis=1)
-    if np.mean(_is_surprised(highest, best)) > _SURPRISED:
-        return None
-    return Lists(benefits, targets, tf.fill([len(known)], UNKNOWN))
-
-
-def _is_surprised(highest: Tensor, best: Tensor) -> np.ndarray:
-    """Returns which rows see something better than the best they know, by more than rounding."""
-    return (highest > best + RESOLUTION * (1.0 + tf.abs(best))).numpy()
-
-
 class _Stall:
     """The market of a problem with the lists of its rows."""
 
@@ -179,7 +158,7 @@ class _Stall:
     ) -> None:
         self.problem, self.size = problem, len(problem.source)
         self.num_passes = 0.0
-        self._full_count = min(count, self.size)
+        self._full_count = min(count, len(problem.target))
         self._count = self._full_count if lists is None else lists.targets.shape[1]
         self._is_warm = is_warm
         self.market = open_market(tf.constant(prices, tf.float32), self.size)
@@ -257,20 +236,11 @@ class _Stall:
 
     def match(self, auctions: tuple[_Auction, ...], tolerance: float, max_iterations: int) -> Matching:
         """Returns what an auction leads to if it is good enough, or else the optimum over better and better lists."""
-        maxima, matches, converged = np.empty(0), np.empty(0, np.int32), False
-        for auction, following in zip(auctions, (*auctions[1:], None), strict=True):
-            if not self._is_worth(auction):
-                continue
-            self.bid(auction)
-            matches = self.give_the_rest()
-            own = self._own(matches) if self._is_bounded else None
-            maxima, converged = self._certify(matches, own, tolerance)
-            if converged or following is None:
-                break
-            if not self._is_bounded:
-                self._tell_the_surprised(maxima)
-            elif self._is_warm and int(self.market.num_rounds) >= auction.max_rounds:
-                self._lower_prices()
+        maxima, converged = np.empty(0), False
+        if self.problem.places is None:
+            matches, maxima, converged = self._bid_in(auctions, tolerance)
+        else:
+            matches = fill_places(self._favourites(), self.problem.places)
         if not (converged or self._is_bounded):
             self._count, self._is_bounded = self._full_count, True
             self.lists = self._new_lists(tf.range(self.size))
@@ -296,6 +266,29 @@ class _Stall:
         spread = float(tf.reduce_mean(best[:, 0] - best[:, min(_SPREAD, self._count) - 1]))
         return Matching(matches, prices, maxima, kept, spread, 0, 0.0, converged)
 
+    def _favourites(self) -> np.ndarray:
+        """Returns the candidate that each row values most, int32 ``[N]``."""
+        best = tf.argmax(self._values(), axis=1)
+        favourites: np.ndarray = tf.gather(self.lists.targets, best, batch_dims=1).numpy()
+        return favourites
+
+    def _bid_in(self, auctions: tuple[_Auction, ...], tolerance: float) -> tuple[np.ndarray, np.ndarray, bool]:
+        """Returns matches, upper bounds of the rows' highest values, and whether an auction was good enough."""
+        for auction, following in zip(auctions, (*auctions[1:], None), strict=True):
+            if not self._is_worth(auction):
+                continue
+            self.bid(auction)
+            matches = self.give_the_rest()
+            own = self._own(matches) if self._is_bounded else None
+            maxima, converged = self._certify(matches, own, tolerance)
+            if converged or following is None:
+                break
+            if not self._is_bounded:
+                self._tell_the_surprised(maxima)
+            elif self._is_warm and int(self.market.num_rounds) >= auction.max_rounds:
+                self._lower_prices()
+        return matches, maxima, converged
+
     def _is_worth(self, auction: _Auction) -> bool:
         """Returns whether an auction goes further than the last one, or finds more rows without a target."""
         last, self._last = self._last, (auction.epsilon, auction.left)
@@ -303,7 +296,7 @@ class _Stall:
 
     def _tell_the_surprised(self, maxima: np.ndarray) -> None:
         """Gives rows that see something better than all they know new lists, and takes their targets from them."""
-        surprised = _is_surprised(tf.constant(maxima), tf.reduce_max(self._values(), axis=1))
+        surprised = is_surprised(tf.constant(maxima), tf.reduce_max(self._values(), axis=1))
         rows = np.flatnonzero(surprised).astype(np.int32)
         self._renew(tf.constant(rows))
         matches, owners = self.market.matches.numpy(), self.market.owners.numpy()
@@ -337,16 +330,16 @@ class _Stall:
         most = max(tolerance * cost, 2.0 * RESOLUTION)
         # What rounding may hide counts, where it is small; where it is not, the dual is looked at again in float64.
         hidden = min(float(np.mean(problem.rounding(prices))), _HIDDEN * most)
-        return maxima, cost - dual + float(np.mean(prices)) + hidden <= most
+        return maxima, cost - dual + float(np.sum(problem.target_masses * prices)) + hidden <= most
 
     def _best_of_candidates(self, matches: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Returns the best matching of candidates, its benefits, and the lowest prices that prove it."""
         prices = self.market.prices.numpy().astype(np.float64)
         own = self._own(matches)
-        if self.problem.num_directions() <= _NARROW:
+        if self.problem.places is not None or self.problem.num_directions() <= _NARROW:
             targets = np.concatenate([self.lists.targets.numpy(), matches[:, np.newaxis]], axis=1)
             benefits = np.concatenate([self.lists.benefits.numpy(), own[:, np.newaxis]], axis=1)
-            matches, raised = match_by_paths(targets, benefits, prices, matches, RESOLUTION)
+            matches, raised = match_by_paths(targets, benefits, prices, matches, RESOLUTION, self.problem.places)
             return matches, self._own(matches), raised
         matches = match_candidates(self.lists, prices, matches, own)
         own = self._own(matches)

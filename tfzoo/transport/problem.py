@@ -41,8 +41,11 @@ class Problem:
       squares32: in float32.
       source_masses: of sum 1, ``[N]``, float64.
       target_masses: likewise, ``[M]``.
+      places: how many rows each target takes, in a part of equal points; None for one each, or for masses.
       block_size: rows that are looked at together.
     """
+
+    places: np.ndarray | None = None
 
     def __init__(
         self,
@@ -72,23 +75,36 @@ class Problem:
         self.squares32 = tf.constant(self.squares, tf.float32)
 
     def part(self, rows: np.ndarray, columns: np.ndarray) -> "Problem":
-        """Returns the problem of some points, as many rows as columns, in the same coordinates and of equal masses."""
-        part = object.__new__(Problem)
-        part._ties = part._untied = None
-        part.source_masses = part.target_masses = np.full(len(rows), 1.0 / len(rows))
-        part.block_size = min(self.block_size, len(rows))
-        part._set_points(self.source[rows], self.target[columns])
-        return part
+        """Returns the problem of some points, as many rows as columns, in the same coordinates and of equal masses.
+
+        Where targets have places, each column is one of all places.
+        """
+        if self.places is None:
+            return self.of(self.source[rows], self.target[columns])
+        targets = np.repeat(np.arange(len(self.places)), self.places)[columns]
+        targets, places = np.unique(targets, return_counts=True)
+        return self.of(self.source[rows], self.target[targets], places)
+
+    def of(self, source: np.ndarray, target: np.ndarray, places: np.ndarray | None = None) -> "Problem":
+        """Returns the problem of points that have this one's coordinates already, all rows of equal mass.
+
+        It has no units of its own: costs, duals and potentials are for the whole one to tell.
+        """
+        problem = object.__new__(Problem)
+        problem._ties = problem._untied = None
+        problem.source_masses = problem.target_masses = np.full(len(source), 1.0 / len(source))
+        if places is not None:
+            problem.places, problem.target_masses = places, places / len(source)
+        problem.block_size = min(self.block_size, len(source))
+        problem._set_points(source, target)
+        return problem
 
     def break_ties(self, generator: np.random.Generator) -> None:
-        """Sets equal points apart, by a little noise in coordinates of their own, if there are any.
+        """Sets equal points apart, by a little noise in coordinates of their own.
 
         Rows that see equal values everywhere would all ask for the same targets. What the noise may change in the dual
         is taken off it.
         """
-        along = generator.normal(size=self.source.shape[1])
-        if all(len(np.unique(np.einsum("nd,d->n", p, along))) == len(p) for p in (self.source, self.target)):
-            return
         source, target = self._untied = self.source, self.target
         shape = len(source) + len(target), _TIE_DIMENSIONS
         noise = _TIE_SIZE * generator.uniform(-1.0, 1.0, size=shape)

@@ -26,8 +26,8 @@ from tfzoo.checks import check_positive
 from tfzoo.transport.arguments import as_candidates, as_masses, as_points, as_potentials, check_tolerance
 from tfzoo.transport.dual_adam import minimize_dual
 from tfzoo.transport.line import solve_line
-from tfzoo.transport.matching import match
 from tfzoo.transport.problem import Problem
+from tfzoo.transport.repeats import match_points
 from tfzoo.transport.threads import from_py_function
 from tfzoo.types import Seed, Tensor, TensorLike
 
@@ -50,11 +50,11 @@ class Solution(NamedTuple):
       gap: cost - dual; where every point is matched one to one, the cost is at most so much above the least. With
         method "adam" it may be negative, since points are left out or cells do not hold their masses. float64.
       unmatched_fraction: of the source points; with masses, the mass in wrong cells. float64.
-      num_iterations: rounds of bids, or steps of Adam. int32.
+      num_iterations: rounds of bids, none where many points are equal, or steps of Adam. int32.
       converged: whether `tolerance` was reached. bool.
       candidates: the targets that each source point values most, as far as is known, the best first, int32 ``[N, K]``:
         `initial_candidates` of the next call. K is 0 where that would gain nothing (method "adam", one dimension, up to
-        256 points).
+        256 points, many equal points).
     """
 
     assignment: Tensor
@@ -95,8 +95,9 @@ def solve(
 
     "auction" matches one to one (n = m, equal masses): every point is matched. It runs on any device, its sparse steps
     on the host. Clusters far apart on both sides need exact steps: a minute for 20,000 points, where others take a
-    second. So do points nearly along a line: ten seconds for 4,000. "adam" is the paper's gradient descent on the dual,
-    hundreds of times slower, and takes any masses.
+    second. So do points nearly along a line: ten seconds for 4,000. Points may repeat, on either side: some centres,
+    each as often as it has to take points, are a clustering into sizes that are given. "adam" is the paper's gradient
+    descent on the dual, hundreds of times slower, and takes any masses.
 
     It is meant for eager code; inside a `tf.function` it runs as a `tf.py_function`, without gradients, and where
     TensorFlow has a single thread for operations ("inter-op", as on one core) about ten times slower.
@@ -186,9 +187,8 @@ def _match(
         matches, prices = solve_line(problem.source[:, 0], problem.target[:, 0])
         maxima, candidates = problem.benefits(matches) - prices[matches], None
     else:
-        problem.break_ties(generator)
         first = None if start is None else problem.prices(start)
-        found = match(problem, first, known, tolerance=tolerance, max_iterations=steps, generator=generator)
+        found = match_points(problem, first, known, tolerance=tolerance, max_iterations=steps, generator=generator)
         matches, prices, maxima, candidates = found.matches, found.prices, found.maxima, found.candidates
         num_rounds, converged = found.num_rounds, found.converged
     cost, dual = problem.cost(matches), problem.dual(prices, maxima)
