@@ -113,7 +113,7 @@ def draw(curves: dict[float, list[dict]], path: pathlib.Path) -> None:
                 marker=".",
             )
         axis.set(title=title, xlabel="epoch", yscale="log")
-    axes[0].legend()
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
 
