@@ -1,3 +1,5 @@
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -109,3 +111,20 @@ def test_every_option_that_is_named_is_taken(name):
     model = tfzoo.create_model(name, event_shape=(5,), latent_dim=2)
     config = {key: value for key, value in model.get_config().items() if key in registry._options(type(model))}
     assert set(config) >= {"decoder", "dtype", "latent_dim", "likelihood", "name", "prior", "scale", "seed"}
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "value", "message"),
+    [
+        ("abp", "step_size", "abc", "step_size must be a number. Received: 'abc'"),
+        ("abp", "step_size", [0.1, 0.2], "step_size must be a number. Received: [0.1, 0.2]"),
+        ("abp", "noise", "no", "noise must be True or False. Received: 'no'"),
+        ("abp", "scale", True, "scale must be a number. Received: True"),
+        ("abp", "latent_dim", "two", "latent_dim must be a whole number. Received: 'two'"),
+        ("short_run_ot", "alpha", "abc", "alpha must be a number. Received: 'abc'"),
+        ("vae", "posterior_base", ["abc"], "posterior_base must be a name. Received: ['abc']"),
+    ],
+)
+def test_overrides_of_the_wrong_kind(name, option, value, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        tfzoo.create_model(name, event_shape=(5,), **{option: value})

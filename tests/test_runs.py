@@ -65,6 +65,20 @@ def test_a_run_without_a_whole_epoch_is_one_sentence(tmp_path: pathlib.Path) -> 
         runs.load(tmp_path)
 
 
+def test_training_that_fails_before_there_is_a_model_leaves_nothing(tmp_path: pathlib.Path) -> None:
+    folder = tmp_path / "run"
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"^the loss must stay finite"):
+            runs.train(folder, runs.RunConfig("vae", "digits", {}, {}, epochs=1, learning_rate=1e10))
+        assert not folder.exists()
+    config = runs.RunConfig("vae", "digits", {"latent_dim": 2}, {}, epochs=1, batch_size=500)
+    runs.train(folder, config)
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(ValueError, match=r"^a new run needs a new folder"):
+        runs.train(folder, config)
+    assert sorted(folder.rglob("*")) == before
+
+
 def test_a_run_knows_its_data_from_every_working_directory(folder_of_images, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(folder_of_images.parent)
     for name in (folder_of_images.name, f"./{folder_of_images.name}/"):

@@ -71,7 +71,7 @@ class ImageGrids(keras.callbacks.Callback):
         samples = self.model.sample(self.num_samples, seed=0)
         reconstructions = self._reconstruct(self.images)
         pairs = tf.concat([tf.cast(self.images, reconstructions.dtype), reconstructions], 0)
-        with self._writer.as_default(step=epoch + 1):
+        with self._writer.as_default(step=epoch):
             for name, images, columns in (("samples", samples, 8), ("reconstructions", pairs, len(self.images))):
                 tf.summary.image(name, pictures.grid(images, columns=columns, value_range=self.value_range)[None])
         self._writer.flush()

@@ -26,15 +26,16 @@ _ALGORITHM = "philox"
 _DIGITS = {tf.bfloat16: 8, tf.float16: 11, tf.float32: 24, tf.float64: 53}
 
 
-def as_seed(seed: Seed) -> Tensor:
+def as_seed(seed: Seed, num_examples: int | None = None) -> Tensor:
     """Returns `seed` as ``int32 [2]`` or ``int32 [B, 2]``.
 
     Args:
       seed: an int (64 bits are used), a pair, one pair per example, or None for a fresh one. None is for eager code:
         inside a `tf.function` it would be drawn once, at tracing.
+      num_examples: B, where it is known.
 
     Raises:
-      ValueError: if it is none of these.
+      ValueError: if it is none of these, or pairs are not as many as examples.
     """
     if seed is None:
         seed = secrets.randbits(63)
@@ -47,6 +48,10 @@ def as_seed(seed: Seed) -> Tensor:
         raise ValueError(
             "seed must be an int, a pair of integers [2], or one pair per example [B, 2]. "
             f"Received: dtype {tf.as_dtype(seed.dtype).name}, shape {tuple(seed.shape)}"
+        )
+    if len(seed.shape) == 2 and not tf.TensorShape(seed.shape[:1]).is_compatible_with([num_examples]):
+        raise ValueError(
+            f"seed must hold one pair for each of the {num_examples} examples. Received: shape {tuple(seed.shape)}"
         )
     return tf.cast(seed, tf.int32)
 

@@ -3,6 +3,8 @@
 import difflib
 import inspect
 import pathlib
+import types
+import typing
 from typing import Any
 
 import keras
@@ -41,6 +43,7 @@ _MODELS: dict[str, type[LatentVariableModel]] = {
     "short_run_ot": ShortRunOT,
     "vae": VAE,
 }
+_KINDS = {bool: "True or False", int: "a whole number", float: "a number", str: "a name"}
 _WEIGHTS = pathlib.Path(__file__).parent / "weights"
 
 
@@ -74,7 +77,8 @@ def create_model(
       A `keras.Model` on freshly initialised, or on the preset's weights.
 
     Raises:
-      ValueError: for an unknown name, a missing `event_shape`, or `pretrained` where there are no weights.
+      ValueError: for an unknown name, a missing `event_shape`, an override of the wrong kind or out of its range, or
+        `pretrained` where there are no weights.
       TypeError: for an unknown override.
     """
     if name not in [*_MODELS, *PRESETS]:
@@ -100,6 +104,8 @@ def create_model(
     if pretrained and not (preset and preset.weights):
         having = [key for key in list_presets() if PRESETS[key].weights]
         raise ValueError(f"pretrained weights come with {', '.join(having) or 'no preset yet'}. Received: {name!r}")
+    for key, value in overrides.items():
+        _check_kind(key, valid[key], value)
     model = model_class(event_shape=event_shape, **overrides)
     if pretrained and preset and preset.weights:
         try:
@@ -112,13 +118,25 @@ def create_model(
     return model
 
 
-def _options(model_class: type[LatentVariableModel]) -> set[str]:
-    """Returns the names of a model's arguments, its base classes' included."""
-    names = {"dtype", "name"}
+def _options(model_class: type[LatentVariableModel]) -> dict[str, Any]:
+    """Returns the annotations of a model's arguments by name, its base classes' included."""
+    options: dict[str, Any] = {"dtype": Any, "name": Any}
     for cls in model_class.__mro__[: model_class.__mro__.index(keras.Model)]:
         for parameter in inspect.signature(cls).parameters.values():
             if parameter.kind is parameter.KEYWORD_ONLY:
-                names.add(parameter.name)
+                options.setdefault(parameter.name, parameter.annotation)
     if issubclass(model_class, FlowVAE):
-        names.remove("posterior")  # it is the flow that the model is named by
-    return names - {"event_shape"}
+        options.pop("posterior")  # it is the flow that the model is named by
+    options.pop("event_shape")
+    return options
+
+
+def _check_kind(name: str, annotation: Any, value: Any) -> None:
+    """Raises ValueError for a word, a list or a truth value where a number is asked for, and the like."""
+    kinds = set(typing.get_args(annotation) if isinstance(annotation, types.UnionType) else [annotation])
+    kinds -= {types.NoneType}
+    if not kinds <= set(_KINDS) or not isinstance(value, (str, bool, list, tuple, dict)):
+        return  # what the model itself looks at
+    if type(value) not in kinds:
+        wanted = " or ".join(words for kind, words in _KINDS.items() if kind in kinds)
+        raise ValueError(f"{name} must be {wanted}. Received: {value!r}")

@@ -11,13 +11,15 @@ recovered/            of masked images: pictures of what is made of them, after 
 samples.png, reconstructions.png, metrics.json, per_image/    what the other verbs of the command line add
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 import pathlib
 import platform
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -173,32 +175,44 @@ def train(
 
     monitor = "val_loss" if validation else "loss"
     past = [] if new else [float(row[monitor]) for row in read_history(folder / "history.csv") if row.get(monitor)]
-    model.fit(
-        training,
-        validation_data=validation,
-        epochs=config.epochs,
-        verbose=verbose,
-        callbacks=[
-            BestCheckpoint(
-                folder / "model.keras",
-                monitor=monitor,
-                past=past,
-                first_stage_epochs=model.first_stage_epochs,
-                save_best_only=model.selects_on_validation,
-            ),
-            # After the file: a loss in the history is one whose model has been kept, if it was the best.
-            ResumableHistory(folder / "history.csv"),
-            keras.callbacks.TensorBoard(folder / "logs", write_graph=False),
-            ImageGrids(
-                folder / "logs" / "images", shown, every=max(1, config.epochs // 20), value_range=config.value_range
-            ),
-            SafeBackup(folder / "backup"),
-            *_latent_snapshots(folder / LATENTS, config, model),
-            *_recovered_images(folder / "recovered", config),
-            *callbacks,
-        ],
-    )
+    with _nothing_left(folder) if new else contextlib.nullcontext():
+        model.fit(
+            training,
+            validation_data=validation,
+            epochs=config.epochs,
+            verbose=verbose,
+            callbacks=[
+                BestCheckpoint(
+                    folder / "model.keras",
+                    monitor=monitor,
+                    past=past,
+                    first_stage_epochs=model.first_stage_epochs,
+                    save_best_only=model.selects_on_validation,
+                ),
+                # After the file: a loss in the history is one whose model has been kept, if it was the best.
+                ResumableHistory(folder / "history.csv"),
+                keras.callbacks.TensorBoard(folder / "logs", write_graph=False),
+                ImageGrids(
+                    folder / "logs" / "images", shown, every=max(1, config.epochs // 20), value_range=config.value_range
+                ),
+                SafeBackup(folder / "backup"),
+                *_latent_snapshots(folder / LATENTS, config, model),
+                *_recovered_images(folder / "recovered", config),
+                *callbacks,
+            ],
+        )
     return model
+
+
+@contextlib.contextmanager
+def _nothing_left(folder: pathlib.Path) -> Iterator[None]:
+    """Removes a new run's folder if training fails before there is a model."""
+    try:
+        yield
+    except Exception:
+        if not (folder / "model.keras").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _latent_snapshots(

@@ -114,3 +114,22 @@ def test_the_density_of_the_inverted_flow_inverts_nothing(monkeypatch):
     monkeypatch.setattr(flow, "_inverse", None)  # an error for whoever asks
     np.testing.assert_allclose(maf.log_prob(x), expected, rtol=1e-12)
     np.testing.assert_allclose(tf.function(maf.log_prob)(x), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("size", [8, 32])
+def test_points_far_out_have_a_finite_density_and_gradients(size):
+    # There softplus(s) is 0 in float32, but its logarithm is s.
+    flow = IAF(size, hidden_units=(64, 64), seed=0)
+    z = np.random.default_rng(0).normal(size=(64, size)).astype(np.float32)
+    z[:8] *= 1e4
+    with tf.GradientTape() as tape:
+        log_det = flow.bijector().forward_log_det_jacobian(tf.constant(z), event_ndims=1)
+        loss = tf.reduce_mean(log_det)
+    double = IAF(size, hidden_units=(64, 64), seed=0, dtype="float64")
+    double.build()
+    double.set_weights(flow.get_weights())
+    expected = double.bijector().forward_log_det_jacobian(tf.constant(z, tf.float64), event_ndims=1)
+    assert np.min(expected) < -200.0
+    np.testing.assert_allclose(log_det, expected, rtol=1e-4, atol=1e-4)
+    for gradient in tape.gradient(loss, flow.trainable_variables):
+        assert np.isfinite(gradient).all()

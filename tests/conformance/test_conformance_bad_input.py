@@ -1,5 +1,7 @@
 """What a model cannot take is one sentence that ends in what was received."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -143,8 +145,19 @@ def test_seeds(image_case, model, seed):
 
 
 def test_seeds_for_each_example_need_a_row_for_each(image_case, model):
-    with pytest.raises(ValueError, match=r"^seed must have one row for each of 3 images\. Received: \(2, 2\)$"):
-        model.sample(3, seed=np.zeros([2, 2], int))
+    x, mask = image_case.images(3), np.ones([6, 6, 1])
+    calls = [
+        lambda seed: model.sample(3, seed),
+        lambda seed: model.encode(x, seed),
+        lambda seed: model.reconstruct(x, seed),
+        lambda seed: model.anomaly_score(x, seed),
+        lambda seed: model.interpolate(x, x, 2, seed),
+        lambda seed: model.log_prob(x, 2, seed),
+        lambda seed: model.elbo(x, 2, seed) if image_case.amortised else model.inpaint(x, mask, 1, seed),
+    ]
+    for call, rows in itertools.product(calls, (1, 2, 4)):
+        with pytest.raises(ValueError, match=rf"^seed must hold one pair for each of the 3 .* shape \({rows}, 2\)$"):
+            call(np.zeros([rows, 2], int))
     if image_case.amortised:
         with pytest.raises(ValueError, match=r"^seed must be an int or a pair \[2\]\. Received: shape \(2, 2\)$"):
             model.inpaint(image_case.images(2), np.ones([6, 6, 1]), seed=np.zeros([2, 2], int))

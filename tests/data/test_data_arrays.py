@@ -77,6 +77,7 @@ def with_value(value):
         ((FLOATS, np.zeros(6)), r"^Labels must be .* Received: float64 of shape \(6,\)$"),
         ((FLOATS, np.zeros(6, int), 1), r"^A tuple must be a pair .* Received: 3 parts$"),
         ({"images": FLOATS}, r"^A dict must have .* Received: keys \['images'\]$"),
+        ({"image": FLOATS, "index": range(len(FLOATS))}, r"^A dict must have .* Received: keys \['image', 'index'\]$"),
     ],
 )
 @pytest.mark.parametrize("function", [data.load, data.info])

@@ -172,6 +172,14 @@ def test_batches_are_rows_of_their_own():
     assert several.shape == (3,)
 
 
+def test_parts_of_a_batch_with_a_constant_metric():
+    law = RiemannianBrownian(np.zeros([3, 2]), [0.1, 0.2, 0.3], metric=[[2.0, 0.5], [0.5, 1.0]])
+    z = np.random.default_rng(0).normal(size=(3, 2))
+    np.testing.assert_allclose(law[1:].log_prob(z[1:]), law.log_prob(z)[1:], rtol=1e-9)
+    np.testing.assert_allclose(law[0].log_prob(z[0]), law.log_prob(z)[0], rtol=1e-9)
+    assert law[1:].batch_shape == (2,)
+
+
 def test_one_seed_for_each_example():
     seeds, steps = np.array([[1, 2], [3, 4], [5, 6]], np.int32), {"num_steps": 2}
     for law, rows in ((on_the_sphere(**steps), True), (on_the_sphere(np.tile(LOC, (3, 1)), **steps), False)):

@@ -104,6 +104,18 @@ def model_with(factory, jit_compile=False):
     return model
 
 
+@pytest.mark.parametrize(("name", "annealed"), [("hamiltonian_vae", False), ("langevin_vae", True)])
+def test_flows_of_phase_space_take_batches_of_any_size(name, annealed):
+    # TFP makes an unknown number of samples of a single one, where the batch is unknown.
+    prior = TrackedDistribution(lambda: tfd.MultivariateNormalTriL(tf.Variable(tf.zeros(4)), tf.eye(4)))
+    networks = {"encoder": keras.layers.Dense(4), "decoder": keras.layers.Dense(6)}
+    options = {"num_steps": 2, "annealed": annealed, "prior": prior, **networks}
+    model = tfzoo.create_model(name, event_shape=(6,), latent_dim=4, **options)
+    model.compile(optimizer="adam")
+    history = model.fit(images()[:20], batch_size=8, verbose=0)
+    assert np.isfinite(history.history["loss"]).all()
+
+
 def images():
     return (np.random.default_rng(0).random((32, 6)) < 0.5).astype(np.float32)
 
@@ -197,6 +209,7 @@ def test_variables_made_before_the_factory_ran_are_tracked_too():
         lambda: tfd.Normal(tf.zeros(3), 1.0),
         lambda: tfd.MultivariateNormalDiag(tf.zeros([2, 3])),
         lambda: tfd.Normal(0.0, 1.0),
+        lambda: tfd.JointDistributionSequential([tfd.MultivariateNormalDiag(tf.zeros(3))]),
         lambda: tfd.TransformedDistribution(tfd.Independent(tfd.Normal(tf.zeros([2, 3]), 1.0), 2), tfb.Exp()),
     ],
 )

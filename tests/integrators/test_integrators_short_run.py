@@ -221,6 +221,7 @@ def test_no_step_is_the_start():
         ({"num_steps": -1}, "num_steps must be an int from 0 on"),
         ({"temperature": -1.0}, "temperature must be finite and not negative"),
         ({"seed": None}, "seed must be given where there is noise"),
+        ({"seed": np.zeros([2, 2], int)}, "seed must hold one pair for each of the 3 examples"),
         ({"chunk_size": 0}, "chunk_size must be a whole number of at least 1"),
     ],
 )
@@ -244,3 +245,12 @@ def test_chunks_are_of_a_batch():
 def test_positions_are_vectors_of_numbers(position):
     with pytest.raises(ValueError, match=r"^position must be floating point \[..., D\]\. Received: "):
         short_run.init(position)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 6])
+def test_chunks_have_data_for_each_chain(rows):
+    options = {"step_size": 0.1, "num_steps": 1, "temperature": None, "chunk_size": 2}
+    with pytest.raises(
+        ValueError, match=rf"^data must have one row for each of 4 chains\. Received: shape \({rows}, 2\)$"
+    ):
+        integrate(tf.zeros([4, 2]), lambda z, x: -tf.reduce_sum((z - x) ** 2, -1), data=[tf.ones([rows, 2])], **options)

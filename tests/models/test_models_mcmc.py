@@ -233,6 +233,15 @@ def test_other_data_that_no_table_can_take():
         model.fit(examples(), verbose=0)
     with pytest.raises(ValueError, match=r"^index must be whole numbers \[B\]\. Received: float64, shape \(8,\)$"):
         compiled(linear_model(chain="persistent")).fit({**examples(), "index": np.arange(8.0)}, verbose=0)
+    # In 32 bits these would be rows of the table.
+    for large in (2**32, 2**33):
+        with pytest.raises(ValueError, match=r"^index must be in 0 to 5, a row of [^\n]* Received: another$"):
+            model.fit({**examples(), "index": np.arange(8) % 6 + large}, verbose=0)
+    for large in (2**31, 2**32):
+        data = {**examples(), "index": np.arange(8) + large}
+        for each in (data, datasets(data)):
+            with pytest.raises(ValueError, match=rf"^index must be [^\n]* below 2147483647\. Received: {large + 7}$"):
+                compiled(linear_model(chain="persistent")).fit(each, verbose=0)
 
 
 @pytest.mark.fast
@@ -258,7 +267,7 @@ def test_without_a_pass_over_the_data_the_number_of_examples_must_be_given():
 
 def test_an_index_beyond_the_table_stops_training_under_xla_too():
     model = compiled(linear_model("short_run_ot", num_steps=1, num_examples=6), jit_compile=True)
-    with pytest.raises(ValueError, match=r"^the loss must stay finite"):
+    with pytest.raises(ValueError, match=r"^the loss must stay finite: [^\n]*under XLA, for an index beyond the table"):
         model.fit(examples(), verbose=0)
 
 

@@ -36,6 +36,7 @@ from tfzoo.types import Tensor
 
 __all__ = ["IAF"]
 
+_FAR_DOWN = -30.0  # where softplus(s) is exp(s)
 # Where s starts: gates of 0.88, mostly open; deviations of 1.
 _START = {"gated": 2.0, "affine": math.log(math.e - 1.0)}
 
@@ -120,8 +121,9 @@ class IAF(Flow):
         if self.transformation == "gated":
             gate = tf.sigmoid(s)
             return (1.0 - gate) * m, gate, tf.math.log_sigmoid(s)
-        scale = tf.math.softplus(s)
-        return m, scale, tf.math.log(scale)
+        # Far down softplus(s) is exp(s), then 0, and the gradient of its logarithm NaN.
+        log_scale = tf.math.log(tf.math.softplus(tf.maximum(s, _FAR_DOWN)))
+        return m, tf.math.softplus(s), tf.where(s < _FAR_DOWN, s, log_scale)
 
     def _forward(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         log_det = tf.zeros([], z.dtype)

@@ -53,7 +53,7 @@ def from_arrays(data: Any) -> Table:
 def _parts(data: Any) -> tuple[Any, Any]:
     """Splits `data` into images and labels, None where there are none."""
     if isinstance(data, dict):
-        if "image" not in data or not set(data) <= {"image", "label", "index"}:
+        if "image" not in data or not set(data) <= {"image", "label"}:
             raise ValueError(f'A dict must have the keys "image" and perhaps "label". Received: keys {sorted(data)}')
         return data["image"], data.get("label")
     if isinstance(data, tuple):

@@ -165,7 +165,6 @@ class RiemannianBrownian(tfd.Distribution):
         return {
             "loc": properties(event_ndims=1),
             "duration": properties(default_constraining_bijector_fn=lambda: tfp.bijectors.Softplus()),
-            "metric": properties(event_ndims=2),
         }
 
     @property

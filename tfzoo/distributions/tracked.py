@@ -89,7 +89,8 @@ class TrackedDistribution(keras.layers.Layer):
 
         with tf.init_scope(), tf.variable_creator_scope(watch):
             distribution = self.factory(**self.factory_kwargs)
-            if distribution.batch_shape.rank != 0 or distribution.event_shape.rank != 1:
+            shapes = distribution.batch_shape, distribution.event_shape
+            if [getattr(shape, "rank", None) for shape in shapes] != [0, 1]:  # a joint distribution's are lists
                 raise ValueError(
                     "a prior must have batch shape [] and event shape [D]. "
                     f"Received: batch shape {distribution.batch_shape}, event shape {distribution.event_shape}"

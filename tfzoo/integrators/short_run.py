@@ -91,7 +91,7 @@ def step(
     s = as_step_sizes(step_size, state.position)
     amplitude, noise = _amplitude(temperature, state.position), None
     if amplitude is not None:
-        noise = s * amplitude * _noise(state.position, _as_noise_seed(seed), 1)[0]
+        noise = s * amplitude * _noise(state.position, _as_noise_seed(seed, state.position), 1)[0]
     return _step(state, log_prob_fn, 0.5 * tf.square(s), noise)[0]
 
 
@@ -127,11 +127,11 @@ def integrate(
         `log_prob_fn`; needs positions ``[B, D]``. With one seed for all, the noise depends on it. Not for XLA.
 
     Raises:
-      ValueError: as `step`, or for chunks of positions that are not ``[B, D]``.
+      ValueError: as `step`, or for chunks of positions that are not ``[B, D]``, or of data without a row for each.
     """
     steps = as_step_sizes(step_size, state.position, check_num_steps(num_steps))
     amplitude = _amplitude(temperature, state.position)
-    seed = None if amplitude is None else _as_noise_seed(seed)
+    seed = None if amplitude is None else _as_noise_seed(seed, state.position)
 
     def run(state: State, data: Sequence[Tensor], seed: Tensor | None) -> State:
         return _integrate(
@@ -150,15 +150,18 @@ def integrate(
     if state.position.shape.rank != 2:
         raise ValueError(f"positions must be [B, D] where they go in chunks. Received: {state.position.shape}")
     known = state.position.shape[0]
+    for each in data:
+        if not each.shape[:1].is_compatible_with([known]):
+            raise ValueError(f"data must have one row for each of {known} chains. Received: shape {each.shape}")
     if known is not None and known <= chunk_size:
         return run(state, data, seed)
     return _in_chunks(run, state, data, seed, chunk_size, num_steps if trace else None)
 
 
-def _as_noise_seed(seed: Seed) -> Tensor:
+def _as_noise_seed(seed: Seed, position: Tensor) -> Tensor:
     if seed is None:
         raise ValueError("seed must be given where there is noise. Received: None")
-    return random.as_seed(seed)
+    return random.as_seed(seed, position.shape[-2] if len(position.shape) > 1 else None)
 
 
 def _amplitude(temperature: TensorLike | None, position: Tensor) -> Tensor | None:

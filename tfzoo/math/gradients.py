@@ -27,4 +27,6 @@ def value_and_gradient(log_prob_fn: LogProbFn, position: Tensor, *, second_order
             f"Received: {value.dtype.name} {value.shape}"
         )
     gradient = tape.gradient(value, position, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    # What is known of the position is known of the value: TFP makes an unknown size of a 1 beside an unknown one.
+    value = tf.ensure_shape(value, position.shape[:-1])
     return value, gradient if second_order else tf.stop_gradient(gradient)

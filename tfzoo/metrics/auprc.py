@@ -6,10 +6,11 @@ scikit-learn's ``precision_recall_curve``, as in the anomaly-detection papers. A
 
     floor = 1 + (1 - pi) ln(1 - pi) / pi,
 
-so areas compare only at one base rate, and an area below the floor is a mistake in the protocol.
+so areas compare only at one base rate, and an area below the floor, of scores that all differ, is a mistake in the
+protocol.
 
-Equal scores are cut by one straight line, which flatters: a constant score has the area (1 + pi) / 2, not pi. Scores
-must be real-valued, not counts of votes.
+Equal scores are cut by one straight line, which mostly flatters: a constant score has the area (1 + pi) / 2, not pi,
+but all anomalies tied behind all others fall below the floor. Scores must be real-valued, not counts of votes.
 
 References:
   Boyd et al. 2012, Unachievable region in precision-recall space and its effect on empirical evaluation,

@@ -141,7 +141,9 @@ class AmortisedModel(LatentVariableModel):
         """Returns the evidence lower bound in nats, ``[B]``, by `num_samples` samples of q(z|x)."""
         check_positive("num_samples", num_samples)
         x = self._as_images(x)
-        return tf.reduce_mean(self._log_weights(x, self._infer(x, num_samples, self._as_seed(seed))), axis=0)
+        return tf.reduce_mean(
+            self._log_weights(x, self._infer(x, num_samples, self._as_seed(seed, x.shape[0]))), axis=0
+        )
 
     def log_prob(self, x: TensorLike, num_samples: int = 1000, seed: Seed = None) -> Tensor:
         """Returns log p(x) in nats, ``[B]``, by importance sampling from q(z|x).
@@ -177,7 +179,7 @@ class AmortisedModel(LatentVariableModel):
             tf.shape(x)[0] if x.shape[0] is None else x.shape[0],
             num_samples=num_samples,
             chunk_size=chunk_size,
-            seed=self._as_seed(seed),
+            seed=self._as_seed(seed, x.shape[0]),
             dtype=x.dtype,
         )
 

@@ -155,7 +155,8 @@ class LatentVariableModel(PriorOptimizer, abc.ABC):
         Raises:
           ValueError: for another shape or dtype, values out of range, NaN, or no image.
         """
-        return self._encode(self._as_images(x), self._as_seed(seed))
+        x = self._as_images(x)
+        return self._encode(x, self._as_seed(seed, x.shape[0]))
 
     @abc.abstractmethod
     def _encode(self, x: Tensor, seed: Tensor) -> Tensor:
@@ -181,9 +182,7 @@ class LatentVariableModel(PriorOptimizer, abc.ABC):
           ValueError: if an argument is out of its range, or the prior is of a kind that has no temperature but 1.
         """
         check_positive("num_samples", num_samples)
-        seed, prior = self._as_seed(seed), self._tempered_prior(temperature)
-        if seed.shape.rank == 2 and not seed.shape[:1].is_compatible_with([num_samples]):
-            raise ValueError(f"seed must have one row for each of {num_samples} images. Received: {tuple(seed.shape)}")
+        seed, prior = self._as_seed(seed, num_samples), self._tempered_prior(temperature)
         return self.decode(self._prior_codes(prior, num_samples, seed))
 
     def _prior_codes(self, prior: tfd.Distribution, num_samples: int, seed: Tensor) -> Tensor:
@@ -335,10 +334,10 @@ class LatentVariableModel(PriorOptimizer, abc.ABC):
             raise not_for_masks(x)
         return as_images(x, self.event_shape, self.likelihood_layer.value_range, self.variable_dtype, name=name)
 
-    def _as_seed(self, seed: Seed) -> Tensor:
+    def _as_seed(self, seed: Seed, num_examples: int | None = None) -> Tensor:
         if seed is None:
             return random.fold_in_replica(tf.cast(self.seed_generator.next(), tf.int32))
-        return random.as_seed(seed)
+        return random.as_seed(seed, num_examples)
 
     # === Saving ===
 

@@ -136,7 +136,7 @@ class LatentFlowVAE(IAFVAE):
             move=move,
             decode=self.decode,
             num_samples=num_samples,
-            seed=self._as_seed(seed),
+            seed=self._as_seed(seed, x.shape[0]),
         )
 
     def _chains_from(

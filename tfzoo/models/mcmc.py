@@ -70,7 +70,10 @@ class MCMCModel(LatentVariableModel):
     # The joint density after a short chain from noise says little about a model: the last epoch is kept.
     selects_on_validation = False
     takes_masks = True
-    divergence_hint = "look for NaN in the data and for wrong values in its masks, or lower the learning rate"
+    divergence_hint = (
+        "look for NaN in the data, for wrong values in its masks and, under XLA, for an index beyond the table of "
+        "chains, or lower the learning rate"
+    )
     own_signatures = ("inpaint",)
     num_served_samples = 16
 
@@ -204,7 +207,7 @@ class MCMCModel(LatentVariableModel):
           ValueError: as in the base class, or for a mask that is none.
         """
         images, mask = self._as_masked(x)
-        return self._infer(images, self._as_seed(seed), self.inference, mask, num_steps)
+        return self._infer(images, self._as_seed(seed, images.shape[0]), self.inference, mask, num_steps)
 
     def _encode(self, x: Tensor, seed: Tensor) -> Tensor:
         return self._infer(x, seed, self.inference)
@@ -232,7 +235,7 @@ class MCMCModel(LatentVariableModel):
         if isinstance(x, dict) and "z" in x:
             z = x["z"]
         else:
-            z = self._infer(images, self._as_seed(seed), "short_run", mask)
+            z = self._infer(images, self._as_seed(seed, images.shape[0]), "short_run", mask)
         return {"z": z[tf.newaxis]} if mask is None else {"z": z[tf.newaxis], "mask": mask}
 
     def bound(self, x: Tensor, inference: dict[str, Tensor], training: bool = False) -> Tensor:
@@ -319,7 +322,8 @@ class MCMCModel(LatentVariableModel):
         """
         check_positive("num_samples", num_samples)
         num_steps = self.num_annealing_steps if num_steps is None else check_positive("num_steps", num_steps)
-        x, seed = self._as_images(x), self._as_seed(seed)
+        x = self._as_images(x)
+        seed = self._as_seed(seed, x.shape[0])
         return self._compiled_bound(x, seed=seed, num_samples=num_samples, num_steps=num_steps)
 
     def annealing_start(self, x: TensorLike) -> tfd.Distribution:
@@ -357,7 +361,7 @@ class MCMCModel(LatentVariableModel):
         """
         check_positive("num_samples", num_samples)
         x = self._as_images(x)
-        mask, seed = as_mask(mask, x), self._as_seed(seed)
+        mask, seed = as_mask(mask, x), self._as_seed(seed, x.shape[0])
         num_steps = self._inference_steps(num_steps, self.inference)
         if noise is None:
             noise = self.noise and self.inference != "descent"

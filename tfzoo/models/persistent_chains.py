@@ -20,6 +20,7 @@ _NO_INDEX = (
     'persistent chains need data with an "index" for each example, as tfzoo.data.load gives: '
     'a dict {"image", "index"}; chain="noise" goes without.'
 )
+_MOST = 2**31 - 1  # rows of a tensor, as TensorFlow counts them on some devices
 _NO_END = "num_examples must be given for data without an end."
 
 
@@ -43,6 +44,8 @@ class PersistentChains(keras.layers.Layer):
             self.build((check_positive("num_examples", num_examples),))
 
     def build(self, input_shape: tuple[int]) -> None:
+        if input_shape[0] > _MOST:
+            raise ValueError(f"index must be a row of a table, below {_MOST}. Received: {input_shape[0] - 1}")
         self.num_examples = input_shape[0]
         self.positions = self.add_weight(
             name="positions",
@@ -100,7 +103,7 @@ class PersistentChains(keras.layers.Layer):
 
 
 def batch_index(data: TensorLike) -> Tensor:
-    """Returns the "index" ``int32 [B]`` of a batch.
+    """Returns the "index" ``int64 [B]`` of a batch.
 
     Raises:
       ValueError: if the batch has none, or not whole numbers.
@@ -110,7 +113,7 @@ def batch_index(data: TensorLike) -> Tensor:
     index = tf.convert_to_tensor(data["index"])
     if not index.dtype.is_integer or index.shape.rank not in (None, 1, 2):
         raise ValueError(f"index must be whole numbers [B]. Received: {index.dtype.name}, shape {index.shape}")
-    return tf.reshape(tf.cast(index, tf.int32), [-1])
+    return tf.reshape(tf.cast(index, tf.int64), [-1])
 
 
 def count_examples(data: Any) -> int:

@@ -227,7 +227,8 @@ class PhaseSpaceModel(AmortisedModel):
         inequality log p(x) >= log s + E [log w | sound].
         """
         check_positive("num_samples", num_samples)
-        x, seed = self._as_images(x), self._as_seed(seed)
+        x = self._as_images(x)
+        seed = self._as_seed(seed, x.shape[0])
         posterior = self._posterior(x)
 
         def log_weights(estimator: str) -> Tensor:

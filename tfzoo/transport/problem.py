@@ -24,6 +24,11 @@ def _mean(masses: np.ndarray, values: np.ndarray) -> np.ndarray:
     return np.einsum("n,n...->...", masses, values)
 
 
+def _centred(points: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Returns the points without their mean; of a single one, repeated, not what rounding leaves of it."""
+    return np.zeros_like(points) if np.all(points == points[0]) else points - mean
+
+
 def squares_of(points: np.ndarray) -> np.ndarray:
     """Returns the square of each point's norm ``[N]``."""
     return np.einsum("nd,nd->n", points, points)
@@ -59,7 +64,7 @@ class Problem:
         self._mean, mean = _mean(source_masses, source), _mean(target_masses, target)
         self._shift = float(np.sum((self._mean - mean) ** 2))
         self._original_target = target
-        source, target = source - self._mean, target - mean
+        source, target = _centred(source, self._mean), _centred(target, mean)
         square = _mean(source_masses, squares_of(source)) + _mean(target_masses, squares_of(target))
         self._scale = float(np.sqrt(square)) or 1.0
         self._ties: tuple[np.ndarray, np.ndarray] | None = None
