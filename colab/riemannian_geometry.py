@@ -63,10 +63,10 @@ plt.show()
 
 # %% [markdown]
 # A Brownian motion forgets where it came from: the mean cosine of the angle to its start falls as exp(-t). Without the
-# Laplace-Beltrami drift, which the paper leaves out, it depends on the coordinates.
+# Laplace-Beltrami drift, which the paper leaves out, it depends on the coordinates: most so in high latitudes.
 
 # %%
-start = tf.tile([[0.0, 0.6]], [4000, 1])
+start = tf.tile([[0.0, 1.1]], [4000, 1])
 for drift in (True, False):
     walk = tf.function(
         lambda drift=drift: riemannian_brownian.integrate(

@@ -21,9 +21,10 @@ import numpy as np
 from export import manifest, model_card, record, versions, warmup
 from export.census import read_graph
 from export.source import Source
-from export.verification import BATCH_SIZE, EXTRA, MANIFEST, RECORD
+from export.verification import BATCH_SIZE, EXTRA, MANIFEST, RECORD, TOLERANCE
 from tfzoo import pictures
 from tfzoo.models.base import LatentVariableModel
+from tfzoo.verification import tolerance
 
 __all__ = ["build", "export"]
 
@@ -100,7 +101,8 @@ def build(
     extra.mkdir(exist_ok=True)
     inputs = _inputs(model, made)
     outputs = record.expected_outputs(model, made, inputs, **options)
-    np.savez_compressed(extra / RECORD, allow_pickle=False, **record.flatten(inputs, outputs))
+    arrays = {**record.flatten(inputs, outputs), TOLERANCE: np.float64(tolerance(model))}
+    np.savez_compressed(extra / RECORD, allow_pickle=False, **arrays)
     first = {name: {key: value[:1] for key, value in arrays.items()} for name, arrays in inputs.items()}
     warmup.write(extra / warmup.FILE, source.name, first)
     samples = np.asarray(model.sample(_NUM_PICTURES, seed=0), np.float32)

@@ -66,6 +66,11 @@ def load(run_or_preset: str) -> Source:
 def _of_run(folder: pathlib.Path) -> Source:
     measured = runs.present_metrics(folder)
     config, model = runs.load(folder)
+    if float(getattr(model, "stage", 2.0)) < 2:
+        raise ValueError(
+            f"the run must have reached the second stage of its training, after {model.first_stage_epochs} epochs: "
+            f"what its prior draws is nothing before. Received: {folder}"
+        )
     try:
         facts = config.data_info()
     except (OSError, ImportError, ValueError):  # the user's own folder may have moved since

@@ -28,7 +28,8 @@ EXTRA = "assets.extra"  # of a SavedModel: a server reads nothing there but the 
 MANIFEST = "manifest.json"
 RECORD = "recorded.npz"  # `export.record.flatten`: what the exporting process had
 BATCH_SIZE = 17  # of the record
-TOLERANCE = 1e-4  # of a difference, relative to the largest number where that is above 1
+TOLERANCE = "tolerance"  # of the record: of a difference, relative to the largest number where that is above 1
+_TOLERANCE = 1e-4  # where it has none
 # Beside the whole batch.
 _ONE, _FEW, _REST = slice(0, 1), slice(0, 3), slice(3, None)
 _BROKEN = (DecodeError, LoadError, LookupError, OSError, RunError, TypeError, ValueError, zipfile.BadZipFile)
@@ -49,7 +50,7 @@ class Check:
     detail: str
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class Report:
     """What `verify` found.
 
@@ -58,12 +59,14 @@ class Report:
       signatures: name -> inputs and outputs -> name -> dtype and shape, None for a free dimension.
       parity: signature -> largest difference from the recorded numbers, relative to the largest one above 1.
       batchable: signature -> whether rows from several clients were seen not to matter to each other.
+      tolerance: of these differences.
     """
 
     checks: list[Check]
     signatures: dict[str, dict[str, dict[str, dict[str, Any]]]]
     parity: dict[str, float]
     batchable: dict[str, bool]
+    tolerance: float = _TOLERANCE
 
     @property
     def passed(self) -> bool:
@@ -94,7 +97,7 @@ def verify(folder: pathlib.Path) -> Report:
         check("names and kinds", lambda: _check_borders(model))
         check("warm-up", lambda: _replay(model, folder / EXTRA / warmup.FILE))
         record: dict[str, dict[str, dict[str, np.ndarray]]] = {}
-        check("record", lambda: _read_record(model, folder / EXTRA / RECORD, record))
+        check("record", lambda: _read_record(model, folder / EXTRA / RECORD, record, report))
         answers: dict[str, dict[str, np.ndarray]] = {}  # to a few rows
         check("numbers", lambda: _check_numbers(model, record, report, answers))
         check("rows alone", lambda: _describe_rows(report))
@@ -141,10 +144,13 @@ def _replay(model: SavedModel, path: pathlib.Path) -> str:
     return f"{len(requests)} requests replayed"
 
 
-def _read_record(model: SavedModel, path: pathlib.Path, record: dict[str, dict[str, dict[str, np.ndarray]]]) -> str:
+def _read_record(
+    model: SavedModel, path: pathlib.Path, record: dict[str, dict[str, dict[str, np.ndarray]]], report: Report
+) -> str:
     # NumPy leaves a file open that it cannot read.
     with path.open("rb") as file, np.load(file, allow_pickle=False) as loaded:
         arrays = dict(loaded)
+    report.tolerance = float(arrays.get(TOLERANCE, _TOLERANCE))
     for name, signature in model.signatures.items():
         try:
             record[name] = {
@@ -167,10 +173,10 @@ def _check_numbers(
         found = [(whole, expected), (one, _rows(expected, _ONE)), (few, _rows(expected, _FEW))]
         report.parity[name] = max(_difference(*pair) for pair in found)
         parts = [(one, _rows(whole, _ONE)), (few, _rows(whole, _FEW)), (rest, _rows(whole, _REST))]
-        report.batchable[name] = all(_difference(*pair) <= TOLERANCE for pair in parts)
+        report.batchable[name] = all(_difference(*pair) <= report.tolerance for pair in parts)
     worst = max(report.parity, key=lambda name: report.parity[name])
     text = f"largest relative difference from the exporting process {report.parity[worst]:.1e} ({worst})"
-    if report.parity[worst] > TOLERANCE:
+    if report.parity[worst] > report.tolerance:
         raise ValueError(text)
     return f"{text}, at batch 1, 3 and {BATCH_SIZE}"
 

@@ -15,7 +15,7 @@ from absl import logging
 
 from tfzoo.models.base import LatentVariableModel
 
-__all__ = ["verify_export"]
+__all__ = ["tolerance", "verify_export"]
 
 # Run by its path and isolated (-I), so that nothing of this package can be imported along with it.
 _SCRIPT = pathlib.Path(__file__).with_name("load_saved_model.py")
@@ -36,7 +36,7 @@ def verify_export(
       For each signature the largest absolute difference, relative to the largest number where that is above 1.
 
     Raises:
-      ValueError: if the fresh process fails, or a difference is over 1e-4.
+      ValueError: if the fresh process fails, or a difference is over `tolerance(model)`.
     """
     with _quiet():
         here = tf.saved_model.load(str(path)).signatures
@@ -76,9 +76,14 @@ def verify_export(
                 largest = np.max(np.abs(outputs[key] - reference)) / max(1.0, np.max(np.abs(reference)))
                 differences[key.split("/")[0]] = float(largest)
     worst = max(differences, key=differences.__getitem__)
-    if not differences[worst] <= 1e-4:
+    if not differences[worst] <= tolerance(model):
         raise ValueError(f"the export must give the model's numbers. Received: {worst} off by {differences[worst]:.2g}")
     return differences
+
+
+def tolerance(model: LatentVariableModel) -> float:
+    """Returns what graphs of a model may differ by: 1e-4, or four roundings of the half precision it computes in."""
+    return {"float16": 4e-3, "bfloat16": 3e-2}.get(model.compute_dtype, 1e-4)
 
 
 @contextlib.contextmanager

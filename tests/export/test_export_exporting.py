@@ -229,6 +229,14 @@ def test_a_run_is_exported_under_its_own_name(tmp_path):
     assert "somebody" not in json.dumps(found.training)
 
 
+def test_a_run_in_the_first_of_two_stages_is_refused(tmp_path):
+    write_run(tmp_path / "run", "riemannian_vae")
+    with pytest.raises(
+        ValueError, match=r"^the run must have reached the second stage [^\n]* 100 epochs: .* Received: "
+    ):
+        source.load(str(tmp_path / "run"))
+
+
 def test_a_run_on_a_folder_that_moved_says_unknown(tmp_path):
     write_run(tmp_path / "run", "vae", dataset=str(tmp_path / "gone"))
     found = source.load(str(tmp_path / "run"))

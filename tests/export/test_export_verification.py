@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from export import verification, warmup
-from export.verification import BATCH_SIZE, EXTRA, MANIFEST, RECORD
+from export.verification import BATCH_SIZE, EXTRA, MANIFEST, RECORD, TOLERANCE
 
 X = np.random.default_rng(0).normal(size=(BATCH_SIZE, 3)).astype(np.float32)
 DATA = "variables/variables.data-00000-of-00001"
@@ -68,6 +68,17 @@ def test_a_good_version_passes(good):
     ]
     assert report.parity["serving_default"] < 1e-6
     assert report.batchable == {"serving_default": True}
+
+
+@pytest.mark.parametrize(("tolerance", "passes"), [(None, False), (3e-2, True), (1e-3, False)])
+def test_the_record_says_what_numbers_may_differ_by(copy, tolerance, passes):
+    # As of a model that computes in bfloat16.
+    path = copy / EXTRA / RECORD
+    with np.load(path) as arrays:
+        arrays = dict(arrays)
+    arrays["outputs/serving_default/y"] += 0.01 * np.abs(arrays["outputs/serving_default/y"]).max()
+    np.savez(path, **arrays, **({} if tolerance is None else {TOLERANCE: tolerance}))
+    assert ("numbers" not in failures(copy)) == passes
 
 
 @pytest.mark.parametrize(

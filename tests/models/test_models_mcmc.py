@@ -1,5 +1,6 @@
 """Models that infer by short-run Langevin dynamics: their codes, their table of chains, and their training."""
 
+import contextlib
 import re
 
 import keras
@@ -166,6 +167,17 @@ def test_two_replicas_learn_what_one_does():
     np.testing.assert_allclose(table, one_table, rtol=1e-6)
     for one, other in zip(one_weights, weights, strict=True):
         np.testing.assert_allclose(other, one, rtol=1e-6)
+
+
+@pytest.mark.fast
+def test_a_strategy_of_one_device_learns_what_goes_without():
+    models = []
+    for scope in (contextlib.nullcontext(), tf.distribute.MirroredStrategy(["CPU:0"]).scope()):
+        with scope:
+            models.append(compiled(linear_model("short_run_ot", noise=False, num_steps=3)))
+        models[-1].fit(examples(), shuffle=False, verbose=0)
+    one, other = (tf.convert_to_tensor(model.chains.positions) for model in models)
+    np.testing.assert_allclose(other, one, rtol=1e-6)
 
 
 @pytest.mark.fast

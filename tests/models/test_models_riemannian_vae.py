@@ -42,6 +42,15 @@ def test_stages_go_by_epochs(trained):
     assert np.isfinite(history.history["loss"]).all()
 
 
+@pytest.mark.slow  # XLA compiles a step twice
+def test_both_stages_train_under_xla(trained):
+    keras.utils.set_random_seed(1)
+    model = make()
+    model.compile(optimizer=keras.optimizers.Adam(1e-2), jit_compile=True)
+    history = fitted(model, 3)
+    np.testing.assert_allclose(history.history["loss"], trained[1].history["loss"], rtol=1e-2)
+
+
 def test_between_the_stages_the_codes_set_scale_and_prior():
     model, x = make(), CASE.images(16)
     mean = np.mean([np.asarray(model.base_posterior(x).mean())], axis=(0, 1))

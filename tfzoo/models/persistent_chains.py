@@ -73,7 +73,7 @@ class PersistentChains(keras.layers.Layer):
         """
         context = tf.distribute.get_replica_context()
         index = self._checked(index)[:, tf.newaxis]
-        if context is None or context.num_replicas_in_sync == 1:
+        if context is None or not tf.distribute.has_strategy():
             self.positions.value.scatter_nd_update(index, positions)
             return
         index, positions = context.all_gather(index, axis=0), context.all_gather(positions, axis=0)

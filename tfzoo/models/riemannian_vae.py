@@ -161,6 +161,7 @@ class RiemannianVAE(DecoderManifold):
         self._set_posterior(posterior(self.latent_dim, dtype=self.variable_dtype, name="posterior"))
         # Weights, so that a training that is resumed goes on where it was.
         self.epochs_done = self._add_counter("epochs_done", 0.0)
+        self._compiled_stage: float | None = None
         self.stage = self._add_counter("stage", 1.0 if self.first_stage_epochs else 2.0)
         self._source: Any = lambda: None
         self._frozen: list[keras.layers.Layer] = []
@@ -254,13 +255,24 @@ class RiemannianVAE(DecoderManifold):
         z = random.sample(posterior, self.num_samples, self._as_seed(seed))
         if not self.is_brownian:
             return {"z": z, "kl": self._kl(posterior, z, self.estimator)}
-        kl = self._in_stage(lambda: self._first_kl(posterior, z), lambda: self._second_kl(posterior, z))
+        kl = self._in_stage(lambda: self._first_kl(posterior, z), lambda: self._second_kl(posterior, z), training)
         return {"z": z, "kl": kl}
 
-    def _in_stage(self, first: Callable[[], Tensor], second: Callable[[], Tensor]) -> Tensor:
+    def _in_stage(self, first: Callable[[], Tensor], second: Callable[[], Tensor], training: bool) -> Tensor:
         if not self.first_stage_epochs:
             return second()
+        if training and not tf.executing_eagerly() and self.jit_compile:
+            # XLA has no gradient of such a branch: a step is compiled for its stage, and anew for the next one.
+            with tf.init_scope():
+                self._compiled_stage = float(tf.convert_to_tensor(self.stage))
+            return second() if self._compiled_stage > 1.5 else first() + self._no_gradient()
         return tf.cond(tf.convert_to_tensor(self.stage) > 1.5, second, first)
+
+    def _no_gradient(self) -> Tensor:
+        """Returns 0, and a gradient of 0 for what the first stage leaves alone, as a branch would give."""
+        idle = [part for part in (self.prior_layer, self.scale_network) if part is not None]
+        weights = [weight for part in idle for weight in part.trainable_variables]
+        return 0.0 * sum((tf.reduce_sum(tf.convert_to_tensor(weight)) for weight in weights), 0.0)
 
     def _first_kl(self, posterior: tfd.Distribution, z: Tensor) -> Tensor:
         if self.training == "paper":
@@ -289,7 +301,7 @@ class RiemannianVAE(DecoderManifold):
         z = inference["z"]
         mean = self._decoder_outputs(z, training)
         unit = self._unit(mean.dtype)
-        scale = self._in_stage(lambda: unit * tf.ones_like(mean), lambda: self._scale_at(z))
+        scale = self._in_stage(lambda: unit * tf.ones_like(mean), lambda: self._scale_at(z), training)
         log_likelihood = self._log_normal(x, mean, scale)
         return tf.reduce_mean(log_likelihood - inference["kl"], axis=0)
 
@@ -333,6 +345,9 @@ class RiemannianVAE(DecoderManifold):
 
     def enter_stage(self) -> None:
         """Freezes what the present stage does not train: in stage 2 of "paper" all but the scale and the prior."""
+        if self._compiled_stage not in (None, float(tf.convert_to_tensor(self.stage))):
+            self._compiled_stage = None
+            self.make_train_function(force=True)
         if self.training != "paper" or float(tf.convert_to_tensor(self.stage)) < 2 or self._frozen:
             return
         self._frozen = [part for part in (self.encoder, self.decoder, self.posterior_layer) if part.trainable]
