@@ -26,6 +26,8 @@ This is a development server: one process of Python, for trying things on this m
     tensorflow/serving:2.20.0 \\
     --model_config_file=/config/models.config --monitoring_config_file=/config/monitoring.config
 """
+_PORT = click.IntRange(0, 65535)
+_COUNT = click.IntRange(1)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -63,18 +65,32 @@ def main() -> int:
     help="Address to listen on; others than this machine's own open it to the network.",
 )
 @click.option(
-    "--rest_api_port", default=8501, show_default=True, help="REST, the web page and metrics; 0 takes a free port."
+    "--rest_api_port",
+    default=8501,
+    show_default=True,
+    type=_PORT,
+    help="REST, the web page and metrics; 0 takes a free port.",
 )
-@click.option("--port", default=8500, show_default=True, help="gRPC; 0 takes a free port.")
+@click.option("--port", default=8500, show_default=True, type=_PORT, help="gRPC; 0 takes a free port.")
 @click.option(
     "--poll_seconds", default=1.0, show_default=True, help="How often folders are looked at for new versions."
 )
 @click.option("--timeout", default=Limits().seconds, show_default=True, help="Seconds until a request is given up.")
-@click.option("--max_body_mb", default=Limits().body // 2**20, show_default=True, help="Greatest request.")
+@click.option("--max_body_mb", default=Limits().body // 2**20, show_default=True, type=_COUNT, help="Greatest request.")
 @click.option(
-    "--max_batch", default=Limits().batch, show_default=True, help="Greatest number of examples of a request."
+    "--max_batch",
+    default=Limits().batch,
+    show_default=True,
+    type=_COUNT,
+    help="Greatest number of examples of a request.",
 )
-@click.option("--threads", default=16, show_default=True, help="Requests that are taken at once, for each interface.")
+@click.option(
+    "--threads",
+    default=16,
+    show_default=True,
+    type=_COUNT,
+    help="Requests that are taken at once, for each interface.",
+)
 def dev(
     folder: pathlib.Path | None,
     model_config_file: pathlib.Path | None,
