@@ -39,7 +39,7 @@ def read(path: pathlib.Path) -> list[ModelConfig]:
     Base paths that are relative start at the folder of the file.
 
     Raises:
-      ValueError: if it cannot be read, or names a model twice or without a path.
+      ValueError: if it cannot be read, names no model, or names one twice or without a path.
     """
     try:
         message = text_format.Parse(path.read_text(encoding="utf-8"), _CONFIG())
@@ -64,6 +64,8 @@ def read(path: pathlib.Path) -> list[ModelConfig]:
                 labels=dict(entry.version_labels),
             )
         )
+    if not configs:
+        raise ValueError(f"The configuration must name a model. Received: {path}")
     names = [config.name for config in configs]
     if len(set(names)) != len(names):
         raise ValueError(f"Every model needs a name of its own. Received: {names}")

@@ -143,6 +143,21 @@ def test_models_come_and_go_as_they_are_found(open_server, tmp_path):
     ]
 
 
+def test_a_configuration_that_becomes_empty_changes_nothing(open_server, tmp_path):
+    """A file that is written anew in place is empty for a moment."""
+    fake.publish(tmp_path / "m", 1, 2.0)
+    path = tmp_path / "models.config"
+    path.write_text("model_config_list { config { name: 'm' base_path: 'm' } }")
+    lines = []
+    find = functools.partial(models_config.read, path)
+    server = open_server(find(), find=find, lines=lines)
+    path.write_text("")
+    for _ in range(2):
+        server.versions.poll()
+    assert ask(server) == (1, 2.0)
+    assert lines.count(f"The configuration must name a model. Received: {path}") == 1
+
+
 def test_no_request_fails_while_versions_change(open_server, tmp_path):
     fake.publish(tmp_path / "m", 1, 1.0)
     server = open_server([ModelConfig("m", tmp_path / "m")])
@@ -288,6 +303,8 @@ def test_a_configuration_is_read(tmp_path):
     [
         ("nonsense {", "must be a readable ModelServerConfig"),
         (None, "must be a readable ModelServerConfig"),
+        ("", "must name a model"),
+        ("model_config_list {}", "must name a model"),
         ("model_config_list { config { name: 'a' } }", "Every model needs a name and a base_path"),
         ("model_config_list { config { name: 'a' base_path: 'a' model_platform: 'x' } }", "model_platform must be"),
         ("model_config_list { config { name: 'a' base_path: 'a' } config { name: 'a' base_path: 'b' } }", "of its own"),
