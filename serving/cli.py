@@ -159,6 +159,10 @@ def record(folder: pathlib.Path, target: pathlib.Path) -> None:
     click.echo(f"{target}: {len(requests)} requests")
 
 
+_DIFFERENT, _UNANSWERED = "The answers differ.", "Not all requests were answered."
+_VERDICTS = {"": "the same answers", _DIFFERENT: "different answers", _UNANSWERED: "not all answered"}
+
+
 @group.command(epilog="Example:  python -m serving compare corpus.npz http://127.0.0.1:8501 grpc://127.0.0.1:8500")
 @click.argument("source", type=click.Path(path_type=pathlib.Path))
 @click.argument("urls", nargs=-1, required=True)
@@ -171,19 +175,25 @@ def compare(source: pathlib.Path, urls: tuple[str, ...], timeout: float) -> None
     SOURCE has the requests, with the answers that `record` found.
     """
     requests = corpus.read(source)
-    failed = False
+    complaints = set()
     for url in urls:
-        with Client(url, timeout=timeout, retries=10**6) as client:
-            try:
-                lines = corpus.compare(requests, client)
-            except ServingError as error:
-                lines = [str(error)]
+        lines, complaint = _compare(requests, url, timeout)
         for line in lines:
             click.echo(f"{url}: {line}", err=True)
-        click.echo(f"{url}: {len(requests)} requests, {'different answers' if lines else 'the same answers'}")
-        failed = failed or bool(lines)
-    if failed:
-        raise click.ClickException("The answers differ.")
+        click.echo(f"{url}: {len(requests)} requests, {_VERDICTS[complaint]}")
+        complaints.add(complaint)
+    if complaints != {""}:
+        raise click.ClickException(" ".join(sorted(complaints - {""})))
+
+
+def _compare(requests: list[corpus.Request], url: str, timeout: float) -> tuple[list[str], str]:
+    """Returns what was found of one server, line by line, and the sentence for it: "" if all answers are the same."""
+    with Client(url, timeout=timeout, retries=10**6) as client:
+        try:
+            lines = corpus.compare(requests, client)
+        except ServingError as error:
+            return [str(error)], _UNANSWERED
+    return lines, _DIFFERENT if lines else ""
 
 
 def _serve(

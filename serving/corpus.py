@@ -5,6 +5,8 @@ One .npz file: for each request its model, version, signature, inputs and output
 
 import json
 import pathlib
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -81,8 +83,19 @@ def write(path: pathlib.Path, requests: Iterable[Request]) -> None:
 
 
 def read(path: pathlib.Path) -> list[Request]:
-    """Reads requests from a file; nothing in it is run."""
-    with np.load(path, allow_pickle=False) as file:
+    """Reads requests from a file; nothing in it is run.
+
+    Raises:
+      ValueError: if it is none that `write` wrote.
+    """
+    try:
+        return _read(path)
+    except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error):
+        raise ValueError(f"The requests must be a file that `record` wrote. Received: {path}") from None
+
+
+def _read(path: pathlib.Path) -> list[Request]:
+    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
         found = []
         for position, (model, version, signature) in enumerate(json.loads(str(file["requests"]))):
             tensors: dict[str, dict[str, np.ndarray]] = {"inputs": {}, "outputs": {}}

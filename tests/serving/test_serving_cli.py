@@ -1,9 +1,12 @@
-"""What is asked of `python -m serving` wrongly is one sentence, before anything is loaded."""
+"""What `python -m serving` says of wrong calls, of files that it cannot read, and of servers that do not answer."""
 
+import socket
+
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from serving import cli
+from serving import cli, corpus
 
 pytestmark = pytest.mark.fast
 
@@ -22,3 +25,35 @@ def test_numbers_out_of_range_are_wrong_calls(tmp_path, monkeypatch, option, val
     result = CliRunner().invoke(cli.group, ["dev", str(tmp_path), option, str(value)])
     assert result.exit_code == 2
     assert f"Invalid value for '{option}': {value} is not in the range" in result.output
+
+
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+def test_a_server_that_does_not_answer_has_no_different_answers(tmp_path, scheme):
+    inputs = {"x": np.ones([1, 2], np.float32)}
+    corpus.write(tmp_path / "corpus.npz", [corpus.Request("m", 1, "both", inputs, inputs)])
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    command = ["compare", str(tmp_path / "corpus.npz"), f"{scheme}://127.0.0.1:{port}", "--timeout", "0.5"]
+    result = CliRunner().invoke(cli.group, command)
+    assert result.exit_code == 1
+    assert "1 requests, not all answered" in result.output
+    assert "Error: Not all requests were answered." in result.output
+    assert "differ" not in result.output
+
+
+@pytest.mark.parametrize("kind", ["text", "empty", "array", "other arrays", "cut short"])
+def test_a_file_that_is_no_record_is_one_sentence(tmp_path, kind):
+    path = tmp_path / "corpus.npz"
+    inputs = {"x": np.ones([1, 2], np.float32)}
+    corpus.write(path, [corpus.Request("m", 1, "both", inputs, inputs)])
+    if kind == "array":
+        with path.open("wb") as file:
+            np.save(file, np.ones(3))
+    elif kind == "other arrays":
+        np.savez(path, x=np.ones(3))
+    else:
+        path.write_bytes({"text": b"nonsense", "empty": b"", "cut short": path.read_bytes()[:200]}[kind])
+    with pytest.raises(
+        ValueError, match=r"^The requests must be a file that `record` wrote\. Received: .*corpus\.npz$"
+    ):
+        corpus.read(path)
