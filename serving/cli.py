@@ -1,6 +1,7 @@
 """The verbs of `python -m serving`."""
 
 import functools
+import os
 import pathlib
 import signal
 import sys
@@ -28,6 +29,9 @@ This is a development server: one process of Python, for trying things on this m
 """
 _PORT = click.IntRange(0, 65535)
 _COUNT = click.IntRange(1)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Seconds beyond the limit of a request, for the last answers to go out.
+_GRACE = 2.0
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -219,8 +223,10 @@ def _serve(
 
     def end(number: int, frame: types.FrameType | None) -> None:
         stop.set()
+        for name in _SIGNALS:  # the next one ends the process, whatever it waits for
+            signal.signal(name, signal.SIG_DFL)
 
-    for name in (signal.SIGINT, signal.SIGTERM):
+    for name in _SIGNALS:
         signal.signal(name, end)
     click.echo(f"Models: {', '.join(server.versions.names)}")
     if not is_loopback(host):
@@ -231,5 +237,23 @@ def _serve(
     # A signal may reach any thread, but Python handles it in this one, once it is awake.
     while not stop.wait(0.2):
         pass
-    listeners.stop()
-    server.close()
+    click.echo(f"Ending: requests that run have {limits.seconds:.3g} s; another signal ends it at once.", err=True)
+
+    def drain() -> None:
+        listeners.stop()
+        server.close()
+
+    if not _ends_within(limits.seconds + _GRACE, drain):
+        click.echo("Ended while a model still ran: every request to it was given up.", err=True)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Python would wait for the threads that run models, which nothing can interrupt.
+        os._exit(0)
+
+
+def _ends_within(seconds: float, work: Callable[[], None]) -> bool:
+    """Runs `work` in a thread of its own; says whether it ended within so many seconds."""
+    thread = threading.Thread(target=work, name="drain", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return not thread.is_alive()

@@ -62,11 +62,12 @@ class Listeners:
 
     def stop(self) -> None:
         """Takes no more requests, answers those that have been taken, and closes all connections."""
-        self._grpc.stop(self._seconds).wait(self._seconds + 2)
+        ended = self._grpc.stop(self._seconds)
         connections = self._http._map
         # The thread that reads and writes runs what is handed to its trigger.
         self._http.trigger.pull_trigger(lambda: waitress.wasyncore.dispatcher.close(self._http))
         self._http.task_dispatcher.shutdown(cancel_pending=False, timeout=self._seconds)
+        ended.wait(self._seconds + 2)
         deadline = time.monotonic() + 2
         while any(getattr(each, "total_outbufs_len", 0) for each in list(connections.values())):
             if time.monotonic() > deadline:

@@ -1,12 +1,18 @@
 """What `python -m serving` says of wrong calls, of files that it cannot read, and of servers that do not answer."""
 
+import contextlib
+import pathlib
+import signal
 import socket
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from serving import cli, corpus
+from tests.serving import fake
 
 pytestmark = pytest.mark.fast
 
@@ -57,3 +63,76 @@ def test_a_file_that_is_no_record_is_one_sentence(tmp_path, kind):
         ValueError, match=r"^The requests must be a file that `record` wrote\. Received: .*corpus\.npz$"
     ):
         corpus.read(path)
+
+
+# === Ending ===
+
+SLOW = """
+import sys
+import export.runtime
+from serving import cli
+from tests.serving import fake
+
+class Slow(fake.FakeModel):
+    def run(self, signature, inputs):
+        print("Running", flush=True)
+        return super().run(signature, inputs)
+
+export.runtime.SavedModel = Slow
+cli.group(sys.argv[1:])
+"""
+
+
+@pytest.fixture
+def busy(tmp_path):
+    """Returns a function that starts a server with a request that runs for a minute, whose client has gone."""
+    with contextlib.ExitStack() as stack:
+
+        def start(seconds):
+            fake.publish(tmp_path / "m", 1, 2.0)
+            options = ["--rest_api_port", "0", "--port", "0", "--timeout", str(seconds)]
+            process = stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", SLOW, "dev", str(tmp_path), *options],
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    cwd=pathlib.Path(__file__).parents[2],
+                    text=True,
+                )
+            )
+            stack.callback(process.kill)
+            port = int(until(process, "Listening: ").split()[1].rpartition(":")[2])
+            body = '{"signature_name": "slow", "inputs": {"x": [1.0]}}'
+            with socket.create_connection(("127.0.0.1", port)) as client:
+                client.sendall(
+                    f"POST /v1/models/m:predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                    f"Content-Length: {len(body)}\r\n\r\n{body}".encode()
+                )
+                until(process, "Running")
+            return process
+
+        yield start
+
+
+def until(process, start):
+    """Returns the next line that starts so."""
+    for line in process.stdout:
+        if line.startswith(start):
+            return line
+    raise AssertionError(f"it ended with {process.wait()}")
+
+
+@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])
+def test_a_model_that_runs_on_does_not_keep_the_process(busy, which):
+    process = busy(0.2)
+    process.send_signal(which)
+    until(process, "Ended while a model still ran")
+    assert process.wait(10) == 0
+
+
+def test_a_second_signal_ends_it_at_once(busy):
+    process = busy(50)
+    process.send_signal(signal.SIGINT)
+    until(process, "Ending: requests that run have 50 s")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(10) == -signal.SIGTERM
