@@ -76,11 +76,13 @@ class Meta:
       tags: of the graph that was loaded.
       tensorflow_version: of the process that wrote it.
       signature_defs: the messages `tensorflow.SignatureDef` by name, without the loader's own.
+      restores: whether the graph restores variables; where their index is missing, the loader leaves that out.
     """
 
     tags: tuple[str, ...]
     tensorflow_version: str
     signature_defs: Mapping[str, Any]
+    restores: bool
 
 
 class SavedModel:
@@ -108,7 +110,10 @@ class SavedModel:
             meta_graph = self._load(os.fsencode(path))
             definitions = {name: each for name, each in meta_graph.signature_def.items() if name != _INIT}
             self.meta = Meta(
-                tuple(meta_graph.meta_info_def.tags), meta_graph.meta_info_def.tensorflow_version, definitions
+                tuple(meta_graph.meta_info_def.tags),
+                meta_graph.meta_info_def.tensorflow_version,
+                definitions,
+                bool(meta_graph.saver_def.restore_op_name),
             )
             self.signatures: Mapping[str, Signature] = {name: _signature(each) for name, each in definitions.items()}
         except BaseException:

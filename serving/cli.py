@@ -210,11 +210,11 @@ def _serve(
     threads: int,
 ) -> None:
     # Here, so that `--help` and wrong calls need not wait for them.
-    from export.runtime import SavedModel
     from serving.listening import Listeners
+    from serving.loading import load
     from serving.server import Server
 
-    server = Server(find(), SavedModel, limits, lambda line: click.echo(line, err=True), find)
+    server = Server(find(), load, limits, lambda line: click.echo(line, err=True), find)
     # Ports open when the models are there: who can connect can ask.
     server.versions.poll()
     listeners = Listeners(server, host, rest_port, grpc_port, threads)

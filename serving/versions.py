@@ -2,11 +2,12 @@
 
 As TF Serving does with its default policy: a new version is loaded first, then the old ones are retired, each closed
 after its last request; a version that cannot be loaded ends in state END with its error, and the old one goes on.
-Unlike TF Serving, which tries five times more, each a minute later, a failed version is tried again only when its
-folder has been gone in between.
+Unlike TF Serving, which tries five times more, each a minute later, a failed version is tried again when its folder
+has changed, or has been gone in between: one that was seen half copied heals, and one that is broken costs nothing.
 """
 
 import contextlib
+import os
 import pathlib
 import threading
 import time
@@ -70,6 +71,22 @@ class Version:
             self._on_close()
 
 
+_Contents = frozenset[tuple[str, int, int]]
+
+
+def _contents(path: pathlib.Path) -> _Contents:
+    """Returns path, modification time and size of all that is in a folder, and of the folder or file itself."""
+    paths = [path]
+    for top, folders, files in os.walk(path):
+        paths += [pathlib.Path(top, name) for name in (*folders, *files)]
+    found = set()
+    for each in paths:
+        with contextlib.suppress(OSError):  # gone by now
+            status = each.stat()
+            found.add((str(each), status.st_mtime_ns, status.st_size))
+    return frozenset(found)
+
+
 class VersionManager:
     """All versions of all models.
 
@@ -96,7 +113,8 @@ class VersionManager:
         self._polling = threading.Lock()
         self._states: dict[str, dict[int, State]] = {name: {} for name in self._configs}
         self._loaded: dict[str, dict[int, Version]] = {name: {} for name in self._configs}
-        self._failed: dict[str, set[int]] = {name: set() for name in self._configs}
+        # What the folders of failed versions held when they were tried.
+        self._failed: dict[str, dict[int, _Contents]] = {name: {} for name in self._configs}
         self._stopping = threading.Event()
         self._watcher: threading.Thread | None = None
 
@@ -129,7 +147,7 @@ class VersionManager:
             for name in found:
                 for table in (self._states, self._loaded):
                     table.setdefault(name, {})
-                self._failed.setdefault(name, set())
+                self._failed.setdefault(name, {})
             self._configs = found
         for name in sorted(gone):
             for number in list(self._loaded[name]):
@@ -145,9 +163,10 @@ class VersionManager:
         if not found and not config.base_path.is_dir():
             return  # as TF Serving does: what cannot be looked at has not changed
         wanted = aspired(config, found)
-        self._failed[name] &= set(found)
+        failed = {number: held for number, held in self._failed[name].items() if number in found}
+        self._failed[name] = failed
         for number in wanted:
-            if number not in self._loaded[name] and number not in self._failed[name]:
+            if number not in self._loaded[name] and failed.get(number) != _contents(found[number]):
                 self._open(name, number, found[number])
         if wanted and not any(number in self._loaded[name] for number in wanted):
             return
@@ -155,8 +174,10 @@ class VersionManager:
             self._retire(name, number)
 
     def _open(self, name: str, number: int, path: pathlib.Path) -> None:
+        before = self._states[name].get(number) if number in self._failed[name] else None
         self._set(name, number, State("LOADING"))
         started = time.monotonic()
+        contents = _contents(path)  # before it is loaded: what is written meanwhile is a change
         try:
             model = self._load(path)
         except Exception as error:  # noqa: BLE001  whatever it is, the other versions go on
@@ -164,10 +185,13 @@ class VersionManager:
             code, _, message = str(error).partition(": ")
             if code not in GRPC_NUMBERS:
                 code, message = "UNKNOWN", str(error) or type(error).__name__
-            self._failed[name].add(number)
-            self._set(name, number, State("END", code, message))
-            self._log(f"{name} version {number} could not be loaded: {error}")
+            self._failed[name][number] = contents
+            ended = State("END", code, message)
+            self._set(name, number, ended)
+            if ended != before:  # once, not at every change of a folder that is being copied
+                self._log(f"{name} version {number} could not be loaded: {error}")
             return
+        self._failed[name].pop(number, None)
         version = Version(name, number, model, lambda: self._set(name, number, State("END")))
         with self._lock:
             self._loaded[name][number] = version

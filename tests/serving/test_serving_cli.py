@@ -69,8 +69,7 @@ def test_a_file_that_is_no_record_is_one_sentence(tmp_path, kind):
 
 SLOW = """
 import sys
-import export.runtime
-from serving import cli
+from serving import cli, loading
 from tests.serving import fake
 
 class Slow(fake.FakeModel):
@@ -78,7 +77,7 @@ class Slow(fake.FakeModel):
         print("Running", flush=True)
         return super().run(signature, inputs)
 
-export.runtime.SavedModel = Slow
+loading.load = Slow
 cli.group(sys.argv[1:])
 """
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from serving import messages, models_config, tensors, warm_up
+from serving import loading, messages, models_config, tensors, warm_up
 from serving.errors import ServingError
 from serving.models_config import ModelConfig
 from serving.server import Limits, Target
-from tests.serving import fake
+from tests.serving import fake, running
 
 pytestmark = pytest.mark.fast
 
@@ -88,6 +88,65 @@ def test_a_bad_version_ends_with_its_error_and_the_old_one_goes_on(open_server, 
     fake.publish(tmp_path / "m", 2, 5.0)
     server.versions.poll()
     assert ask(server) == (2, 5.0)
+
+
+def test_a_version_that_was_seen_half_copied_heals(open_server, tmp_path):
+    fake.publish(tmp_path / "m", 1, 2.0)
+    lines, tries = [], []
+
+    def load(path):
+        tries.append(path.name)
+        return fake.FakeModel(path)
+
+    server = open_server([ModelConfig("m", tmp_path / "m")], load=load, lines=lines)
+    folder = tmp_path / "m" / "2"
+    folder.mkdir()
+    server.versions.poll()
+    (folder / "variables").mkdir()
+    for _ in range(3):
+        server.versions.poll()
+    assert tries == ["1", "2", "2"], "it is tried again when its folder has changed only"
+    assert ask(server) == (1, 2.0)
+    assert sum("version 2 could not be loaded" in line for line in lines) == 1, "the same error is said once"
+    (folder / "saved_model.pb").write_text('{"fac')
+    server.versions.poll()
+    assert server.versions.states("m")[2].code == "DATA_LOSS"
+    (folder / "saved_model.pb").write_text('{"factor": 3.0}')  # the folder's own times and names are the same
+    server.versions.poll()
+    assert ask(server) == (2, 3.0)
+
+
+def test_a_savedmodel_whose_variables_are_not_there_yet_is_not_served(open_server, tmp_path):
+    """TensorFlow loads it, and fails at every request."""
+    running.publish(tmp_path / "m", 1, 2.0)
+    running.publish(tmp_path / "m", 2, 3.0)
+    variables = tmp_path / "m" / "2" / "variables"
+    variables.rename(tmp_path / "later")
+    server = open_server([ModelConfig("m", tmp_path / "m", latest=None)], load=loading.load)
+    found = server.versions.states("m")
+    assert states(server) == {2: "END", 1: "AVAILABLE"}
+    assert found[2].code == "NOT_FOUND"
+    assert "Could not find variables/variables.index" in found[2].message
+    (tmp_path / "later").rename(variables)
+    server.versions.poll()
+    assert states(server)[2] == "AVAILABLE"
+
+
+def test_a_savedmodel_without_variables_is_served(tmp_path):
+    function = tf.function(lambda x: {"y": x}, input_signature=[tf.TensorSpec([None], name="x")])
+    module = tf.Module()
+    module.f = function
+    tf.saved_model.save(module, str(tmp_path / "new"), signatures=function.get_concrete_function())
+    with tf.Graph().as_default() as graph, tf.compat.v1.Session(graph=graph) as session:
+        x = tf.compat.v1.placeholder(tf.float32, [None])
+        tensors_ = [tf.compat.v1.saved_model.build_tensor_info(each) for each in (x, 1.0 * x)]
+        signature = tf.compat.v1.saved_model.build_signature_def({"x": tensors_[0]}, {"y": tensors_[1]})
+        builder = tf.compat.v1.saved_model.Builder(str(tmp_path / "old"))
+        builder.add_meta_graph_and_variables(session, ["serve"], {"serving_default": signature})
+        builder.save()
+    for name in ("new", "old"):
+        with loading.load(tmp_path / name) as model:
+            np.testing.assert_array_equal(model.run("serving_default", {"x": np.ones(2, np.float32)})["y"], [1, 1])
 
 
 def test_policies_and_labels(open_server, tmp_path):
