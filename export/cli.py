@@ -26,7 +26,12 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=pathlib.Path, file_okay=False))
 @click.option("--name", help="Under which it is served [default: the preset's or model's].")
 @click.option("--keep", type=click.IntRange(1), help="Remove all but so many versions, the new one among them.")
-@click.option("--samples", type=click.IntRange(1), help="Behind the signature log_prob [default: the model's own].")
+@click.option(
+    "--samples",
+    type=click.IntRange(1),
+    help="Behind the signature log_prob [default: the model's own]. Models without an encoder anneal so many chains "
+    "for each image: seconds to minutes a request, and some runs of them here.",
+)
 @click.option("--points", type=click.IntRange(1), default=10, show_default=True, help="Images of an interpolation.")
 @click.option("--steps", type=click.IntRange(1), help="Of a Markov chain that infers [default: the model's own].")
 @_DEBUG
