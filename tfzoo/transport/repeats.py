@@ -61,10 +61,12 @@ def match_points(
 
 def _distinct(points: np.ndarray, along: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns one index of each distinct point ``[K]``, and which of them each point is ``[N]``."""
-    _, first, groups = np.unique(np.einsum("nd,d->n", points, along), return_index=True, return_inverse=True)
-    if np.array_equal(points[first][groups], points):
-        return first, groups
-    return np.arange(len(points)), np.arange(len(points))  # others that lie alike along this direction
+    positions = np.einsum("nd,d->n", points, along)
+    if len(np.unique(positions)) < len(points):
+        _, first, groups = np.unique(positions, return_index=True, return_inverse=True)
+        if np.array_equal(points[first][groups], points):  # others may lie alike along this direction
+            return first, groups
+    return np.arange(len(points)), np.arange(len(points))
 
 
 def _maxima(source: np.ndarray, problem: Problem, prices: np.ndarray) -> np.ndarray:
