@@ -5,7 +5,7 @@ import pathlib
 from typing import Any
 
 import tfzoo
-from tfzoo import data, registry, runs
+from tfzoo import data, measurements, registry, runs
 from tfzoo.models.base import LatentVariableModel
 from tfzoo.presets import PRESETS
 
@@ -64,7 +64,7 @@ def load(run_or_preset: str) -> Source:
 
 
 def _of_run(folder: pathlib.Path) -> Source:
-    measured = runs.present_metrics(folder)
+    measured = measurements.present_metrics(folder)
     config, model = runs.load(folder)
     if float(getattr(model, "stage", 2.0)) < 2:
         raise ValueError(

@@ -55,10 +55,12 @@ MAY_IMPORT = {
     "progress": LIBRARY,
     "run_config": LIBRARY,
     "runs": LIBRARY | {"atomic_file", "version", "run_config"},
+    "measurements": {"atomic_file", "run_config", "runs"},
     "cli": LIBRARY
     | {
         "version",
         "runs",
+        "measurements",
         "latent_geometry",
         "evaluation",
         "recovery",

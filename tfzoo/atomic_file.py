@@ -1,11 +1,13 @@
 """Files that are whole or not there: written beside, then renamed."""
 
 import contextlib
+import json
 import os
 import pathlib
 from collections.abc import Iterator
+from typing import Any
 
-__all__ = ["replacing"]
+__all__ = ["replacing", "write_json"]
 
 
 @contextlib.contextmanager
@@ -23,3 +25,9 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
             beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def write_json(path: str | os.PathLike, values: dict[str, Any]) -> None:
+    """Writes a file of JSON that is whole or not there."""
+    with replacing(path) as file:
+        file.write_text(json.dumps(values, indent=2) + "\n")

@@ -4,6 +4,7 @@ Likelihoods and bounds are in nats an example, means over test images; `standard
 ``standard deviation / sqrt(number of images)``; of the area under a curve, by the bootstrap.
 """
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterable
@@ -122,36 +123,25 @@ def evaluate(
     return results
 
 
+@dataclasses.dataclass
 class _Session:
-    """One evaluation: what several metrics share is computed once."""
+    """One evaluation, by the arguments of `evaluate`: what several metrics share is computed once."""
 
-    def __init__(
-        self,
-        model: LatentVariableModel,
-        dataset: tf.data.Dataset,
-        dataset_name: str,
-        value_range: tuple[float, float],
-        num_samples: int,
-        num_generated: int | None,
-        annealing: Annealing,
-        held_out: int | None,
-        num_runs: int,
-        seed: Tensor,
-        progress: Callable[[str, int], Callable[[], None]],
-    ) -> None:
-        self.model = model
-        self.dataset = dataset
-        self.dataset_name = dataset_name
-        self.value_range = value_range
-        self.num_samples = num_samples
-        self.annealing = annealing
-        self.held_out = held_out
-        self.num_runs = num_runs
-        self.seed = seed
-        self.progress = progress
-        self.indices = np.concatenate([np.asarray(batch["index"]) for batch in dataset])
+    model: LatentVariableModel
+    dataset: tf.data.Dataset
+    dataset_name: str
+    value_range: tuple[float, float]
+    num_samples: int
+    num_generated: int | None
+    annealing: Annealing
+    held_out: int | None
+    num_runs: int
+    seed: Tensor
+    progress: Callable[[str, int], Callable[[], None]]
+
+    def __post_init__(self) -> None:
+        self.indices = np.concatenate([np.asarray(batch["index"]) for batch in self.dataset])
         self.num_images = len(self.indices)
-        self.num_generated = num_generated or self.num_images
 
     def _map(self, name: str, function: Callable[[Tensor, Tensor], Any]) -> list[np.ndarray]:
         """Applies `function` (images, seed) to all batches, and joins each of its results."""
@@ -236,22 +226,26 @@ class _Session:
         network, _ = self._network
         getattr(network, "features", network)(self._unit(next(iter(self.dataset))["image"][:1]))
 
+    @property
+    def _num_generated(self) -> int:
+        return self.num_generated or self.num_images
+
     def _generated(self) -> np.ndarray:
         batch = 500
         sample = tf.function(lambda seed: self.model.sample(batch, seed), autograph=False)
-        count = -(-self.num_generated // batch)
+        count = -(-self._num_generated // batch)
         images = [self._unit(sample(random.fold_in(self.seed, 10_000 + i))) for i in range(count)]
-        return np.concatenate(images)[: self.num_generated]
+        return np.concatenate(images)[: self._num_generated]
 
     def inception_score(self) -> dict[str, Any]:
         network, name = self._network
-        splits = max(1, min(_SPLITS, self.num_generated // _SPLIT_SIZE))
+        splits = max(1, min(_SPLITS, self._num_generated // _SPLIT_SIZE))
         result = tfzoo_metrics.inception_score(network.probabilities(self._generated()), num_splits=splits)
         return {
             "inception_score": float(result.mean),
             # `std` has the divisor S; an error's deviation has S - 1.
             "standard_error": float(result.std / math.sqrt(splits - 1)) if splits > 1 else None,
-            "estimator": f"{name}, {self.num_generated} samples in {splits} split{'s' if splits > 1 else ''}",
+            "estimator": f"{name}, {self._num_generated} samples in {splits} split{'s' if splits > 1 else ''}",
         }
 
     def fid(self) -> dict[str, Any]:
@@ -259,7 +253,7 @@ class _Session:
         real = np.concatenate([self._unit(batch["image"]) for batch in self.dataset])
         features = getattr(network, "features", network)
         value = tfzoo_metrics.frechet_inception_distance(real, self._generated(), feature_network=features)
-        return {"fid": float(value), "estimator": f"{name}, {self.num_generated} samples against {len(real)} images"}
+        return {"fid": float(value), "estimator": f"{name}, {self._num_generated} samples against {len(real)} images"}
 
     def f1(self) -> dict[str, Any]:
         (codes,) = self._map("f1", lambda x, seed: (self.model.encode(x, seed),))

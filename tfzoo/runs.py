@@ -8,7 +8,8 @@ backup/               the last epoch's weights and optimiser state, from which a
 logs/                 TensorBoard: losses, grids of samples and reconstructions
 latents/              of persistent chains in two dimensions: all codes after some of the epochs
 recovered/            of masked images: pictures of what is made of them, after some of the epochs
-samples.png, reconstructions.png, metrics.json, per_image/    what the other verbs of the command line add
+metrics.json, per_image/    what was measured: `tfzoo.measurements`
+samples.png, reconstructions.png    what the other verbs of the command line add
 """
 
 import contextlib
@@ -20,14 +21,12 @@ import pathlib
 import platform
 import shutil
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tfzoo import data, registry
-from tfzoo.atomic_file import replacing
+from tfzoo.atomic_file import write_json
 from tfzoo.callbacks import (
     BestCheckpoint,
     ImageGrids,
@@ -47,16 +46,12 @@ from tfzoo.version import __version__
 __all__ = [
     "LATENTS",
     "RunConfig",
-    "add_metrics",
-    "check_comparable",
     "load",
     "load_split",
     "model_digest",
-    "present_metrics",
-    "read_metrics",
-    "read_per_image",
+    "read_config",
     "train",
-    "write_per_image",
+    "write_config",
 ]
 
 LATENTS = "latents"  # folder of snapshots in a run
@@ -82,6 +77,21 @@ def load_split(
         seed=config.seed if split == "train" else 0,
         **options,
     )
+
+
+def read_config(folder: str | os.PathLike) -> RunConfig:
+    """Returns a run's configuration.
+
+    Raises:
+      ValueError: if the folder is no run.
+    """
+    path = pathlib.Path(folder) / "config.json"
+    try:
+        values = json.loads(path.read_text())
+        names = {field.name for field in dataclasses.fields(RunConfig)}
+        return RunConfig(**{key: value for key, value in values.items() if key in names})
+    except (OSError, ValueError, TypeError):
+        raise ValueError(f"the folder must be a run, with a config.json that can be read. Received: {folder}") from None
 
 
 def load(folder: str | os.PathLike) -> tuple[RunConfig, LatentVariableModel]:
@@ -113,7 +123,7 @@ def model_digest(folder: str | os.PathLike) -> str:
 def _trained(folder: str | os.PathLike) -> tuple[RunConfig, pathlib.Path]:
     """Returns a run's configuration and where its best model is; errors as of `load`."""
     folder = pathlib.Path(folder)
-    config, path = _read_config(folder), folder / "model.keras"
+    config, path = read_config(folder), folder / "model.keras"
     if not path.exists():
         raise ValueError(f"the run must have trained an epoch at least. Received: {folder}")
     return config, path
@@ -145,7 +155,7 @@ def train(
     folder = pathlib.Path(folder)
     new = config is not None
     if config is None:
-        config = _read_config(folder)
+        config = read_config(folder)
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"a new run needs a new folder; to go on with a run, resume it. Received: {folder}")
     if epochs is not None:
@@ -167,7 +177,7 @@ def train(
     check_images(shown, model.event_shape, model.likelihood_layer.value_range)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write_config(folder, config)
+        write_config(folder, config)
     except OSError as error:
         raise ValueError(f"the run's folder must be writable ({error.strerror}). Received: {folder}") from None
 
@@ -237,155 +247,8 @@ def _initial_model(source: str) -> LatentVariableModel:
     return registry.create_model(source, pretrained=True) if source in PRESETS else load(source)[1]
 
 
-def add_metrics(folder: str | os.PathLike, results: dict[str, dict[str, Any]], *, model: str) -> pathlib.Path:
-    """Adds results to a run's metrics.json, in place of earlier ones of the same name, and returns its path.
-
-    Each gets its "model" beside it. Earlier results of another one are dropped: the run has been trained on since.
-
-    Args:
-      folder: of the run.
-      results: a dict for each metric.
-      model: `model_digest` of what was measured.
-    """
-    path = pathlib.Path(folder) / "metrics.json"
-    added = {name: {**values, "model": model} for name, values in results.items()}
-    _write_json(path, {**_of_model(read_metrics(folder), model), **added})
-    return path
-
-
-def present_metrics(folder: str | os.PathLike) -> dict[str, Any]:
-    """Returns those results of a run's metrics.json that are of its present model.
-
-    Raises:
-      ValueError: as `load` and `read_metrics`.
-    """
-    return _of_model(read_metrics(folder), model_digest(folder))
-
-
-def _of_model(results: dict[str, Any], model: str) -> dict[str, Any]:
-    return {name: each for name, each in results.items() if isinstance(each, dict) and each.get("model") == model}
-
-
-def read_metrics(folder: str | os.PathLike) -> dict[str, Any]:
-    """Returns what a run's metrics.json has; nothing where there is none.
-
-    Raises:
-      ValueError: if it cannot be read.
-    """
-    path = pathlib.Path(folder) / "metrics.json"
-    try:
-        values = json.loads(path.read_text()) if path.exists() else {}
-    except ValueError:
-        values = None
-    if not isinstance(values, dict):
-        raise ValueError(f"a run's metrics.json must be that of tfzoo evaluate, or not there. Received: {path}")
-    return values
-
-
-def write_per_image(
-    folder: str | os.PathLike,
-    metric: str,
-    split: str,
-    values: tuple[np.ndarray, np.ndarray],
-    *,
-    model: str,
-    settings: dict[str, Any] | None = None,
-) -> pathlib.Path:
-    """Writes a metric's value for each image, and returns the file's path.
-
-    The file begins with a comment, what was measured of which model and how, which `check_comparable` reads; then
-    ``index,value`` by row.
-
-    Args:
-      folder: of the run.
-      metric: its name.
-      split: of the run's data.
-      values: the images' indices ``[N]`` and their values ``[N]``.
-      model: `model_digest` of what was measured.
-      settings: what the values depend on, beside model and data: numbers of samples, say.
-    """
-    path = _per_image_path(folder, metric, split)
-    path.parent.mkdir(exist_ok=True)
-    data = _data(_read_config(pathlib.Path(folder)), split)
-    how = json.dumps({"model": model, "data": data, "settings": settings or {}})
-    rows = "".join(f"{index},{value:.9g}\n" for index, value in zip(*values, strict=True))
-    with replacing(path) as file:
-        file.write_text(f"# {how}\nindex,{metric}\n{rows}")
-    return path
-
-
-def _data(config: RunConfig, split: str) -> dict[str, Any]:
-    """Returns what the images of a split, as they are measured, depend on."""
-    options = {key: value for key, value in config.data_options.items() if key != "data_dir" and value is not None}
-    if options.get("binarize"):
-        options["binarize"] = "static"  # see `load_split`
-    if split == "train" and {"binarize", "mask"} & set(options):
-        options["seed"] = config.seed
-    return {"name": config.dataset, **options, "value_range": list(config.value_range)}
-
-
-def read_per_image(folder: str | os.PathLike, metric: str, split: str) -> dict[int, float]:
-    """Returns what `write_per_image` wrote: image's index -> value.
-
-    Raises:
-      ValueError: if the run was not measured so.
-    """
-    _, rows = _read_per_image(folder, metric, split)
-    return {int(index): float(value) for index, value in (row.split(",") for row in rows)}
-
-
-def check_comparable(folder: str | os.PathLike, other: str | os.PathLike, metric: str, split: str) -> None:
-    """Raises ValueError where two runs' values of a metric cannot be compared.
-
-    They must be of the same images, measured alike, and each of the model that its run has now.
-    """
-    ours, theirs = (_read_per_image(each, metric, split)[0] for each in (folder, other))
-    for each, how in ((folder, ours), (other, theirs)):
-        if how.get("model") != model_digest(each):
-            raise ValueError(
-                f"{metric} of the split {split} was measured before the run was trained on, or by an older tfzoo; "
-                f"tfzoo evaluate it again. Received: {each}"
-            )
-    for name in ("data", "settings"):
-        if ours[name] != theirs[name]:
-            raise ValueError(f"runs must be measured on the same {name}. Received: {ours[name]} and {theirs[name]}")
-
-
-def _read_per_image(folder: str | os.PathLike, metric: str, split: str) -> tuple[dict[str, Any], list[str]]:
-    """Returns how a metric was measured, and its rows."""
-    try:
-        how, _, *rows = _per_image_path(folder, metric, split).read_text().splitlines()
-        measured = json.loads(how.removeprefix("# "))
-        if not isinstance(measured, dict) or not {"data", "settings"} <= set(measured):
-            raise ValueError
-        return measured, rows
-    except (OSError, ValueError):
-        raise ValueError(
-            f"the run must have {metric} of each image of the split {split}, from tfzoo evaluate, which measures "
-            f"elbo, nll, mse and recovery so. Received: {folder}"
-        ) from None
-
-
-def _per_image_path(folder: str | os.PathLike, metric: str, split: str) -> pathlib.Path:
-    return pathlib.Path(folder) / "per_image" / f"{metric}_{split}.csv"
-
-
-def _write_json(path: pathlib.Path, values: dict[str, Any]) -> None:
-    with replacing(path) as file:
-        file.write_text(json.dumps(values, indent=2) + "\n")
-
-
-def _read_config(folder: pathlib.Path) -> RunConfig:
-    path = folder / "config.json"
-    try:
-        values = json.loads(path.read_text())
-        names = {field.name for field in dataclasses.fields(RunConfig)}
-        return RunConfig(**{key: value for key, value in values.items() if key in names})
-    except (OSError, ValueError, TypeError):
-        raise ValueError(f"the folder must be a run, with a config.json that can be read. Received: {folder}") from None
-
-
-def _write_config(folder: pathlib.Path, config: RunConfig) -> None:
+def write_config(folder: str | os.PathLike, config: RunConfig) -> None:
+    """Writes a run's configuration, and on what it runs, into its folder."""
     values = dataclasses.asdict(config)
     devices = tf.config.list_physical_devices("GPU") or tf.config.list_physical_devices("CPU")
     values["made_with"] = {
@@ -396,4 +259,4 @@ def _write_config(folder: pathlib.Path, config: RunConfig) -> None:
         "devices": [tf.config.experimental.get_device_details(d).get("device_name", d.device_type) for d in devices],
         "cores": os.cpu_count(),
     }
-    _write_json(folder / "config.json", values)
+    write_json(pathlib.Path(folder) / "config.json", values)

@@ -15,7 +15,7 @@ import tfzoo
 from export import cli, exporting, source, verification, warmup
 from export.source import Source
 from tests.conformance.cases import small_networks
-from tfzoo import runs
+from tfzoo import measurements, runs
 
 EXTRA = verification.EXTRA
 
@@ -41,8 +41,8 @@ def write_run(folder, name, dataset="digits", data_options=None):
     folder.mkdir()
     keras.saving.save_model(model, folder / "model.keras")
     (folder / "config.json").write_text(json.dumps(config))
-    runs.add_metrics(folder, {"mse": {"mse": 1.0}}, model=runs.model_digest(folder))
-    measured = {**runs.read_metrics(folder), "elbo": {"elbo": -2.0, "model": "of earlier epochs"}}
+    measurements.add_metrics(folder, {"mse": {"mse": 1.0}}, model=runs.model_digest(folder))
+    measured = {**measurements.read_metrics(folder), "elbo": {"elbo": -2.0, "model": "of earlier epochs"}}
     (folder / "metrics.json").write_text(json.dumps(measured))
 
 

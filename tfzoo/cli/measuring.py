@@ -7,7 +7,7 @@ from typing import Any
 import click
 import rich.table
 
-from tfzoo import evaluation, recovery, runs
+from tfzoo import evaluation, measurements, recovery, runs
 from tfzoo.cli.group import RUN, SEED, can_be_written, say, verb
 from tfzoo.progress import bars, console
 
@@ -82,7 +82,7 @@ def measure(
         dataset = evaluation.subset(dataset, images, batch_size=batch_size, held_out=config.held_out)
     names = evaluation.default_metrics(model) if metrics is None else metrics
     # What can be wrong is looked at before hours of work.
-    runs.read_metrics(run)
+    measurements.read_metrics(run)
     for folder in (run, run / "per_image"):
         if (folder == run or folder.exists()) and not can_be_written(folder):
             raise ValueError(f"the run's folder must be writable. Received: {folder}")
@@ -159,8 +159,8 @@ class _Results:
         per_image = values.pop("per_image", None)
         if per_image is not None:
             settings = self._settings(name)
-            runs.write_per_image(self._run, name, self._split, per_image, model=self._model, settings=settings)
-        self._path = runs.add_metrics(self._run, {name: values}, model=self._model)
+            measurements.write_per_image(self._run, name, self._split, per_image, model=self._model, settings=settings)
+        self._path = measurements.add_metrics(self._run, {name: values}, model=self._model)
         error = values.get("standard_error")
         self._table.add_row(
             name,
@@ -189,11 +189,13 @@ def _compare(run: pathlib.Path, others: tuple[pathlib.Path, ...], metric: str, s
     be certain where the means are not. Only images that both runs were measured on count; a run that was trained on
     since is to be measured again.
     """
-    first = runs.read_per_image(run, metric, split)
+    first = measurements.read_per_image(run, metric, split)
     table = _table("run", "other", f"{metric}, difference", "standard error", "images")
     for other in others:
-        runs.check_comparable(run, other, metric, split)
-        difference, error, count = evaluation.paired_difference(first, runs.read_per_image(other, metric, split))
+        measurements.check_comparable(run, other, metric, split)
+        difference, error, count = evaluation.paired_difference(
+            first, measurements.read_per_image(other, metric, split)
+        )
         table.add_row(str(run), str(other), f"{difference:+.4g}", f"{error:.2g}", str(count))
     console.print(table)
 
