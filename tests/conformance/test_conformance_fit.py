@@ -85,10 +85,57 @@ def test_sample_weights_weigh_examples(training_case, shape):
     np.testing.assert_allclose(loss, -np.mean(weights * model.bound(tf.constant(x), inference)), rtol=1e-5)
 
 
-def test_fit_with_sample_and_class_weights(training_case):
+def test_images_that_weigh_nothing_teach_nothing_and_cost_nothing(image_case):
+    model, data, nothing = image_case.compiled(learning_rate=1.0), image_case.data(6), np.zeros(6)
+    before = [np.array(weight) for weight in model.trainable_weights]
+    history = model.fit(data, sample_weight=nothing, validation_data=(data, None, nothing), verbose=0).history
+    assert (history["loss"], history["val_loss"]) == ([0.0], [0.0])
+    assert model.evaluate(data, sample_weight=nothing, verbose=0, return_dict=True)["loss"] == 0.0
+    for weight, old in zip(model.trainable_weights, before, strict=True):
+        np.testing.assert_array_equal(weight, old, err_msg=weight.path)
+
+
+def without_label(x, weight):
+    return x, None, weight
+
+
+WEIGHTED = {
+    "array": lambda x, w: ((x,), {"sample_weight": w}),
+    "tensors": lambda x, w: ((tf.constant(x),), {"sample_weight": tf.constant(w)}),
+    "dict": lambda x, w: (({"image": x, "index": np.arange(6)},), {"sample_weight": w}),
+    "labels": lambda x, w: ((x, np.arange(6)), {"sample_weight": w}),
+    "dataset": lambda x, w: ((tf.data.Dataset.from_tensors((x, np.arange(6), w)),), {}),
+    "dataset without labels": lambda x, w: ((tf.data.Dataset.from_tensors((x, w)).map(without_label),), {}),
+}
+
+
+@pytest.mark.parametrize("form", WEIGHTED)
+@pytest.mark.parametrize("model_case", TRAINING_CASES, ids=str)
+def test_sample_weights_arrive_with_and_without_labels(model_case, form):
+    model, x = model_case.model(), model_case.images(6)
+    model.compile(optimizer="sgd", run_eagerly=True)
+    model.optimizer.learning_rate = 0.0
+    args, kwargs = WEIGHTED[form](x, np.full(6, 1e3))
+    losses = [
+        model.fit(*args, verbose=0, **kwargs).history["loss"][0],
+        model.evaluate(*args, verbose=0, return_dict=True, **kwargs)["loss"],
+    ]
+    np.testing.assert_allclose(losses, 1e3 * model.evaluate(x, verbose=0, return_dict=True)["loss"], rtol=0.2)
+
+
+def test_weights_of_a_part_that_is_split_off_for_validation(training_case):
+    model, weights = training_case.compiled(), np.repeat([1.0, 0.0], 3)
+    history = model.fit(training_case.images(6), sample_weight=weights, validation_split=0.5, verbose=0).history
+    assert history["loss"] != [0.0]
+    assert history["val_loss"] == [0.0]
+
+
+def test_class_weights_need_labels(training_case):
     model, x, y = training_case.compiled(), training_case.images(6), np.arange(6) % 2
-    model.fit(x, sample_weight=np.ones(6), verbose=0)
-    model.fit(x, y, class_weight={0: 1.0, 1: 2.0}, verbose=0)
+    assert model.fit(x, y, class_weight={0: 0.0, 1: 0.0}, verbose=0).history["loss"] == [0.0]
+    for data in (x, {"image": x, "label": y}, tf.data.Dataset.from_tensors(x)):
+        with pytest.raises(ValueError, match=r"^class_weight needs labels, .* Received: no labels$"):
+            model.fit(data, class_weight={0: 1.0, 1: 2.0}, verbose=0)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from tensorflow_probability import distributions as tfd
 from tfzoo import random
 from tfzoo.checks import check_positive
 from tfzoo.distributions import EnergyPrior, FlowPrior, likelihoods, priors
-from tfzoo.models import divergence, saved_model
+from tfzoo.models import divergence, sample_weights, saved_model
 from tfzoo.models.masked import as_visible, not_for_masks
 from tfzoo.models.prior_optimizer import PriorOptimizer
 from tfzoo.models.replicas import mean_or_zero, num_replicas
@@ -288,7 +288,7 @@ class LatentVariableModel(PriorOptimizer, abc.ABC):
     def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """Trains as `keras.Model.fit`, and stops with a ValueError where the data or the loss is not finite.
 
-        `x` is an array of images, a dict with the key "image", or a `tf.data.Dataset` of either; labels are ignored.
+        `x` is images, a dict with the key "image", or a `tf.data.Dataset` of either; `sample_weight` needs no labels.
         """
         self._check_data(x)
         return divergence.fit(super().fit, self._own_callbacks(), x, *args, **kwargs)
@@ -300,8 +300,9 @@ class LatentVariableModel(PriorOptimizer, abc.ABC):
     def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Evaluates the loss as `keras.Model.evaluate`; data as in `fit`."""
         self._check_data(x)
+        call = sample_weights.bind(super().evaluate, x, *args, **kwargs)
         with divergence.one_sentence():
-            return super().evaluate(x, *args, **kwargs)
+            return super().evaluate(*call.args, **call.kwargs)
 
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> np.ndarray:
         """Returns reconstructions ``[N, *event_shape]`` as `keras.Model.predict`; data as in `fit`."""

@@ -4,7 +4,6 @@ The error comes before any other callback of the same batch or epoch, so that no
 """
 
 import contextlib
-import inspect
 import math
 import re
 import types
@@ -13,6 +12,8 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+
+from tfzoo.models import sample_weights
 
 __all__ = ["StopOnNonFinite", "fit", "one_sentence"]
 
@@ -93,7 +94,7 @@ def fit(
       *args: as given.
       **kwargs: as given.
     """
-    call = inspect.signature(keras_fit).bind(*args, **kwargs)
+    call = sample_weights.bind(keras_fit, *args, **kwargs)
     if isinstance(call.arguments.get("x"), (tf.data.Dataset, tf.distribute.DistributedDataset, types.GeneratorType)):
         call.arguments.setdefault("shuffle", False)  # it shuffles itself; Keras would warn that it cannot
     callbacks = call.arguments.get("callbacks")
