@@ -174,6 +174,47 @@ def test_two_optimizers_of_one_rate_are_one():
     assert np.abs(still.decoder.get_weights()[0] - W.T).max() > 1e-4
 
 
+FROZEN = [("decoder",), ("prior_layer",), ("decoder", "prior_layer")]
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("before_compile", [True, False], ids=["before compile", "after compile"])
+@pytest.mark.parametrize("frozen", FROZEN, ids=" ".join)
+@pytest.mark.filterwarnings("ignore:The model does not have any trainable weights:UserWarning")
+@pytest.mark.filterwarnings("ignore:Skipping variable loading for optimizer:UserWarning")  # as in Keras, after compile
+def test_an_optimizer_whose_weights_are_frozen_does_nothing(frozen, before_compile, tmp_path):
+    def compiled():
+        model = linear_model(noise=False, num_steps=2)
+        if not before_compile:
+            model.compile(**adam())
+        for name in frozen:
+            getattr(model, name).trainable = False
+        if before_compile:
+            model.compile(**adam())
+        return model
+
+    def adam():
+        optimizers = {"optimizer": keras.optimizers.Adam(1e-2), "prior_optimizer": keras.optimizers.Adam(1e-3)}
+        return {**optimizers, "run_eagerly": True}
+
+    model, data, old = compiled(), {"image": simulate(8)[1]}, linear_model()
+    backup = keras.callbacks.BackupAndRestore(tmp_path / "backup", delete_checkpoint=False)
+    model.fit(data, batch_size=4, epochs=2, verbose=0, callbacks=[backup])
+    for name, optimizer in (("decoder", model.optimizer), ("prior_layer", model.prior_optimizer)):
+        weights, before = getattr(model, name).get_weights(), getattr(old, name).get_weights()
+        moved = max(np.abs(ours - theirs).max() for ours, theirs in zip(weights, before, strict=True))
+        assert (moved == 0) == (name in frozen), name
+        assert int(optimizer.iterations) == (0 if name in frozen else 4)
+    resumed = compiled()
+    assert resumed.fit(data, batch_size=4, epochs=3, verbose=0, callbacks=[backup]).epoch == [2]
+    assert {int(each.iterations) for each in (resumed.optimizer, resumed.prior_optimizer)} <= {0, 6}
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert isinstance(loaded.prior_optimizer, keras.optimizers.Adam)
+    np.testing.assert_array_equal(loaded.decode(np.ones([1, D])), model.decode(np.ones([1, D])))
+    assert np.isfinite(loaded.fit(data, verbose=0).history["loss"]).all()
+
+
 @pytest.fixture
 def no_noise(monkeypatch):
     """Starts of zeros: what one replica and two draw is not the same."""
@@ -230,6 +271,23 @@ def test_two_optimizers_in_mixed_precision_undo_their_own_scale():
     # A gradient of the density's own size, not 2^15 times that.
     moved = max(np.abs(new - old).max() for old, new in zip(before, model.prior_layer.get_weights(), strict=True))
     assert 1e-3 < moved < 100
+
+
+@pytest.mark.fast
+def test_the_priors_optimizer_scales_the_loss_where_all_else_is_frozen():
+    model = tfzoo.create_model(
+        "latent_flow", event_shape=(5,), latent_dim=2, flow_width=8, dtype="mixed_float16", num_steps=1, seed=0
+    )
+    model.decoder.trainable = False
+    # A scale beyond float32: halved at each step until the gradients are finite.
+    scaled = [keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(1e-3), initial_scale=2.0**127) for _ in range(2)]
+    model.compile(scaled[0], prior_optimizer=scaled[1])
+    before = model.prior_layer.get_weights()
+    model.fit(np.zeros([8, 5], np.float32), epochs=20, verbose=0)
+    assert float(model.optimizer.dynamic_scale) == 2.0**127
+    assert float(model.prior_optimizer.dynamic_scale) < 2.0**127
+    moved = max(np.abs(new - old).max() for old, new in zip(before, model.prior_layer.get_weights(), strict=True))
+    assert 0 < moved < 1
 
 
 @pytest.mark.fast

@@ -32,13 +32,13 @@ class PriorOptimizer(keras.Model):
           **kwargs: as in Keras.
 
         Raises:
-          ValueError: for a `prior_optimizer` where the prior has no weights to learn, or one that averages weights.
+          ValueError: for a `prior_optimizer` where the prior has no weights, or one that averages weights.
         """
         super().compile(optimizer, *args, **kwargs)
         self.prior_optimizer = None
         if prior_optimizer is None:
             return
-        if not self.prior_layer.trainable_weights:
+        if not self.prior_layer.weights:  # which may be frozen, for now
             name = type(self.prior_layer).__name__
             raise ValueError(f"prior_optimizer needs a prior with weights to learn. Received: {name}")
         prior_optimizer = keras.optimizers.get(prior_optimizer)
@@ -47,8 +47,8 @@ class PriorOptimizer(keras.Model):
         self.prior_optimizer = prior_optimizer
         # Now, for each knows its weights only so: whoever restores a state builds `optimizer` for all weights else.
         with self.distribute_strategy.scope():
-            self.optimizer.build(self._split(self.trainable_weights)[0])
-            prior_optimizer.build(self.prior_layer.trainable_weights)
+            for each, weights in zip((self.optimizer, prior_optimizer), self._split(), strict=True):
+                each.build(weights)
 
     def make_train_function(self, force: bool = False) -> None:
         """Makes the training step as Keras does, and before it the weights of an optimizer that has none.
@@ -73,17 +73,18 @@ class PriorOptimizer(keras.Model):
         if not self.optimizer.built:
             self.optimizer.build(self.trainable_weights)
 
-    def _split(self, values: list[Any]) -> tuple[list[Any], list[Any]]:
-        """Returns what belongs to the weights of the others, and of the prior, from a list in the weights' order."""
-        of_prior = {id(weight) for weight in self.prior_layer.trainable_weights}
-        is_prior = [id(weight) in of_prior for weight in self.trainable_weights]
-        pairs = list(zip(values, is_prior, strict=True))
-        return [value for value, prior in pairs if not prior], [value for value, prior in pairs if prior]
+    def _split(self) -> tuple[list[Any], list[Any]]:
+        """Returns the trainable weights of the others, and of the prior; what is frozen has none."""
+        of_prior = {id(weight) for weight in self.prior_layer.weights}
+        weights = self.trainable_weights
+        return [w for w in weights if id(w) not in of_prior], [w for w in weights if id(w) in of_prior]
 
     def train_step(self, data: Any) -> dict[str, Tensor]:
-        """Takes a step of both optimizers; with one, it is Keras's own."""
-        if self.prior_optimizer is None:
+        """Takes a step of both optimizers, or of the one whose weights are not frozen; with one, it is Keras's own."""
+        if self.prior_optimizer is None or not self.trainable_weights:
             return super().train_step(data)
+        pairs = zip((self.optimizer, self.prior_optimizer), self._split(), strict=True)
+        optimizers, weights = zip(*[(each, own) for each, own in pairs if own], strict=True)
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         with tf.GradientTape() as tape:
             y_pred = self(x, training=True)
@@ -91,14 +92,12 @@ class PriorOptimizer(keras.Model):
             # As Keras does: the loss of the whole batch in the logs, in the gradient that of a replica's part.
             whole = loss * num_replicas()
             self._loss_tracker.update_state(whole, sample_weight=tf.shape(tf.nest.flatten(x)[0])[0])
-            scaled = self.optimizer.scale_loss(loss)
-        weights = self.trainable_weights
-        gradients, of_prior = self._split(tape.gradient(scaled, weights))
-        others, prior = self._split(weights)
+            scaled = optimizers[0].scale_loss(loss)
+        gradients = tape.gradient(scaled, list(weights))
         # In mixed precision the first optimizer scales the loss, and undoes it; the second has to be told.
         one = tf.ones([], loss.dtype)
-        rescale = self.prior_optimizer.scale_loss(one) / self.optimizer.scale_loss(one)
-        of_prior = [None if each is None else each * tf.cast(rescale, each.dtype) for each in of_prior]
-        self.optimizer.apply_gradients(zip(gradients, others, strict=True))
-        self.prior_optimizer.apply_gradients(zip(of_prior, prior, strict=True))
+        rescale = optimizers[-1].scale_loss(one) / optimizers[0].scale_loss(one)
+        gradients[-1] = [None if each is None else each * tf.cast(rescale, each.dtype) for each in gradients[-1]]
+        for optimizer, each, own in zip(optimizers, gradients, weights, strict=True):
+            optimizer.apply_gradients(zip(each, own, strict=True))
         return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
