@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.conformance.cases import TRAINING_CASES
+from tests.conformance.cases import IMAGE_CASES, TRAINING_CASES
 
 IN_DATA = r"^images must be [^\n]* Received: [^\n]*NaN$"
 IN_LOSS = r"^the loss must stay finite: [^\n]* Received: [^\n]*$"
@@ -118,6 +118,42 @@ def test_one_callback_a_list_or_none_are_taken(training_case):
     assert len(seen) == 4
     with pytest.raises(TypeError, match="epoch_count"):
         model.fit(x, epoch_count=3)
+
+
+class Watch(keras.callbacks.Callback):
+    """Writes down what it is told, and of which model."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.seen.append((self.model, logs))
+
+
+class WatchBatches(Watch):
+    def on_train_batch_end(self, batch, logs=None):
+        assert np.isfinite(logs["loss"])
+
+
+@pytest.mark.parametrize("kind", [Watch, WatchBatches])  # Keras calls a list without batch hooks from a thread
+@pytest.mark.parametrize("is_complete", [True, False], ids=["with model and history", "bare"])
+def test_a_list_of_callbacks_comes_after_the_models_own(kind, is_complete):
+    case = next(case for case in IMAGE_CASES if case.name == "short_run_ot")
+    model, data, watch = case.compiled(), case.data(4), kind()
+    options = {"model": model, "add_history": True, "epochs": 1} if is_complete else {}
+    callbacks = keras.callbacks.CallbackList([watch], **options)
+    for epoch in (1, 2):
+        history = model.fit(data, validation_data=data, verbose=0, callbacks=callbacks).history
+        assert len(history["loss"]) == 1
+        assert np.isfinite(history["transport_cost"] + history["val_loss"]).all()
+        assert [each for each, _ in watch.seen] == [model] * epoch
+        assert np.isfinite(watch.seen[-1][1]["transport_cost"])
+    assert len(callbacks.callbacks) == 1 + is_complete  # as the user left it
+    model.optimizer.learning_rate = 1e30
+    with pytest.raises(ValueError, match=f"{IN_LOSS}|{IN_CHAINS}"):
+        model.fit(data, epochs=2, verbose=0, callbacks=callbacks)
+    assert len(watch.seen) == 2
 
 
 def test_errors_that_are_not_about_images_are_left_as_they_are(training_case):

@@ -7,7 +7,7 @@ import contextlib
 import math
 import re
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -84,7 +84,7 @@ def one_sentence() -> Iterator[None]:
 
 
 def fit(
-    keras_fit: Callable, own_callbacks: Sequence[keras.callbacks.Callback], *args: Any, **kwargs: Any
+    keras_fit: types.MethodType, own_callbacks: Sequence[keras.callbacks.Callback], *args: Any, **kwargs: Any
 ) -> keras.callbacks.History:
     """Calls Keras's `fit` with `StopOnNonFinite` before the user's callbacks, and with errors of one sentence.
 
@@ -98,8 +98,13 @@ def fit(
     if isinstance(call.arguments.get("x"), (tf.data.Dataset, tf.distribute.DistributedDataset, types.GeneratorType)):
         call.arguments.setdefault("shuffle", False)  # it shuffles itself; Keras would warn that it cannot
     callbacks = call.arguments.get("callbacks")
-    if not isinstance(callbacks, keras.callbacks.CallbackList):
+    own = [StopOnNonFinite(), *own_callbacks]
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        # It is a callback too, and keeps its flags and parameters. Its History, if it has one, is what `fit` returns.
+        own.append(callbacks)
+        call.arguments["callbacks"] = keras.callbacks.CallbackList(own, add_history=True, model=keras_fit.__self__)
+    else:
         callbacks = callbacks if isinstance(callbacks, (list, tuple)) else [callbacks] if callbacks else []
-        call.arguments["callbacks"] = [StopOnNonFinite(), *own_callbacks, *callbacks]
+        call.arguments["callbacks"] = [*own, *callbacks]
     with one_sentence():
         return keras_fit(*call.args, **call.kwargs)
