@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -70,3 +71,34 @@ def test_a_warm_start_one_by_one():
             source, target, initial_potentials=first.potentials, initial_candidates=first.candidates
         )
     tf.debugging.assert_equal(first.assignment, second.assignment)
+
+
+def test_concurrent_solves_leave_tensor_float_32_as_it_was(monkeypatch):
+    """The first one in ends first, while the other still runs."""
+    enabled = tf.config.experimental.tensor_float_32_execution_enabled
+    entered, inside, ended = threading.Event(), threading.Barrier(2), threading.Event()
+    seen, match = [], semidiscrete.match_points
+
+    def wait(problem, *args, **kwargs):
+        entered.set()
+        inside.wait(60)
+        if len(problem.source) == 21:
+            assert ended.wait(60)
+        seen.append(enabled())
+        return match(problem, *args, **kwargs)
+
+    monkeypatch.setattr(semidiscrete, "match_points", wait)
+    first, second = (threading.Thread(target=semidiscrete.solve, args=(np.eye(n), np.eye(n))) for n in (20, 21))
+    before = enabled()
+    tf.config.experimental.enable_tensor_float_32_execution(True)
+    try:
+        first.start()
+        assert entered.wait(60)
+        second.start()
+        first.join()
+        ended.set()
+        second.join()
+        assert enabled()
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(before)
+    assert seen == [False, False]

@@ -15,6 +15,7 @@ References:
 """
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -161,15 +162,34 @@ def solve(
     return _in_graph(solve_eagerly, source, target, masses, initial_potentials, initial_candidates, key)
 
 
+class _TensorFloat32:
+    """How many solves run now, and what the setting was before the first of them."""
+
+    def __init__(self) -> None:
+        self.lock, self.num_users, self.before = threading.Lock(), 0, True
+
+
+_tensor_float_32 = _TensorFloat32()
+
+
 @contextlib.contextmanager
 def _whole_float32() -> Iterator[None]:
-    """Keeps GPUs from products in TensorFloat-32, whose rounding is not the one that the dual is corrected for."""
-    before = tf.config.experimental.tensor_float_32_execution_enabled()
-    tf.config.experimental.enable_tensor_float_32_execution(False)
+    """Keeps GPUs from products in TensorFloat-32, whose rounding is not the one that the dual is corrected for.
+
+    The setting is the process's: the first solve that runs changes it, and the last one sets it back.
+    """
+    with _tensor_float_32.lock:
+        if not _tensor_float_32.num_users:
+            _tensor_float_32.before = tf.config.experimental.tensor_float_32_execution_enabled()
+            tf.config.experimental.enable_tensor_float_32_execution(False)
+        _tensor_float_32.num_users += 1
     try:
         yield
     finally:
-        tf.config.experimental.enable_tensor_float_32_execution(before)
+        with _tensor_float_32.lock:
+            _tensor_float_32.num_users -= 1
+            if not _tensor_float_32.num_users:
+                tf.config.experimental.enable_tensor_float_32_execution(_tensor_float_32.before)
 
 
 def _match(
