@@ -31,7 +31,7 @@ def test_cost_and_dual_enclose_the_exact_cost(kind, n, dimension):
     np.testing.assert_allclose(solution.cost, mean_squared_distance(source, target, solution.assignment), rtol=1e-9)
     assert exact * (1 - 1e-9) <= solution.cost <= exact * (1 + 1e-3)
     assert exact * (1 - 1e-3) <= solution.dual <= exact * (1 + 1e-9)
-    np.testing.assert_allclose(solution.gap, solution.cost - solution.dual, rtol=0, atol=0)
+    np.testing.assert_allclose(solution.gap, solution.cost - solution.dual, rtol=0, atol=1e-12 * solution.cost)
 
 
 @pytest.mark.parametrize("sizes", ["equal", "random", "different"])
@@ -127,6 +127,21 @@ def test_translation_and_units_change_nothing_but_the_cost(n):
     shift = source.mean(axis=0, dtype=np.float64) - target.mean(axis=0, dtype=np.float64)
     expected = solution.cost + np.sum((shift + 50.0) ** 2 - shift**2)
     np.testing.assert_allclose(moved.cost, 1e6 * expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("offset", [1e6, 1e10])
+@pytest.mark.parametrize(("n", "dimension"), [(100, 5), (1000, 5), (1000, 1)])
+def test_the_gap_proves_the_matching_however_far_apart_the_samples_lie(n, dimension, offset):
+    """The cost is so large there that the difference of cost and dual is what rounding leaves of it."""
+    source, target = np.random.default_rng(0).normal(size=(2, n, dimension))
+    far = source + offset
+    solution = semidiscrete.solve(far, target)
+    assert_is_permutation(solution.assignment)
+    assert solution.converged
+    np.testing.assert_allclose(solution.cost, mean_squared_distance(far, target, solution.assignment), rtol=1e-9)
+    source, target = far - far.mean(axis=0), target - target.mean(axis=0)
+    cost, exact = mean_squared_distance(source, target, solution.assignment), reference.assignment_cost(source, target)
+    assert cost - exact - 1e-9 <= solution.gap <= 1e-3 * cost
 
 
 @pytest.mark.parametrize("share", [0.5, 1.0])

@@ -47,6 +47,7 @@ class Problem:
       source_masses: of sum 1, ``[N]``, float64.
       target_masses: likewise, ``[M]``.
       places: how many rows each target takes, in a part of equal points; None for one each, or for masses.
+      shift: the squared distance of the means, which every coupling costs beside what `cost` and `dual` tell.
       block_size: rows that are looked at together.
     """
 
@@ -62,7 +63,7 @@ class Problem:
     ) -> None:
         source, target = source.astype(np.float64), target.astype(np.float64)
         self._mean, mean = _mean(source_masses, source), _mean(target_masses, target)
-        self._shift = float(np.sum((self._mean - mean) ** 2))
+        self.shift = float(np.sum((self._mean - mean) ** 2))
         self._original_target = target
         source, target = _centred(source, self._mean), _centred(target, mean)
         square = _mean(source_masses, squares_of(source)) + _mean(target_masses, squares_of(target))
@@ -133,17 +134,21 @@ class Problem:
         return float(np.trace(products) ** 2 / max(np.sum(products**2), np.finfo(float).tiny))
 
     def cost(self, matches: np.ndarray) -> float:
-        """Returns the mean squared distance over the rows that have a target, by their masses, in the points' units."""
+        """Returns the mean squared distance over the rows that have a target, by their masses, less `shift`.
+
+        It is in the points' units, as the dual is: both would lose to a large shift what they differ by.
+        """
         source, target = self._points()
-        rows = np.flatnonzero(matches >= 0)
-        masses = self.source_masses[rows] / self.source_masses[rows].sum()
-        differences = source[rows] - target[matches[rows]]
+        masses = np.where(matches >= 0, self.source_masses, 0.0)
+        masses /= masses.sum()
         # Without some rows, or with cells of wrong masses, the means are not those of the points that are matched.
-        along = np.sum(_mean(masses, differences) * self._mean_difference()) / self._scale
-        return self._in_units(float(_mean(masses, squares_of(differences)) + 2.0 * along))
+        cells = np.bincount(np.maximum(matches, 0), masses, len(target))
+        beside = _mean(masses - self.source_masses, source) - _mean(cells - self.target_masses, target)
+        along = np.sum(beside * self._mean_difference()) / self._scale
+        return float(_mean(masses, squares_of(source - target[matches])) + 2.0 * along) * self._scale**2
 
     def dual(self, prices: np.ndarray, maxima: np.ndarray | None = None) -> float:
-        """Returns the dual at these prices: no coupling costs less.
+        """Returns the dual at these prices, less `shift`: no coupling costs less.
 
         Small problems are looked at again in float64. For larger ones rounding is bounded, and taken off.
 
@@ -159,11 +164,11 @@ class Problem:
         else:
             maxima = maxima.astype(np.float64) + self.rounding(prices)
         value = _mean(self.source_masses, squares_of(source) - maxima)
-        return self._in_units(float(value - _mean(self.target_masses, prices)))
+        return float(value - _mean(self.target_masses, prices)) * self._scale**2
 
     def is_within(self, tolerance: float, cost: float, dual: float) -> bool:
         """Returns whether cost and dual are so near, relatively, or as near as float32 can bring them."""
-        return cost - dual <= max(tolerance * (cost - self._shift), _FINEST * self._scale**2)
+        return cost - dual <= max(tolerance * cost, _FINEST * self._scale**2)
 
     def rounding(self, prices: np.ndarray) -> np.ndarray:
         """Returns bounds of what rounding may take off each row's highest value in float32, ``[N]``."""
@@ -183,9 +188,6 @@ class Problem:
 
     def _along_mean(self) -> np.ndarray:
         return np.einsum("md,d->m", self._original_target, self._mean)
-
-    def _in_units(self, value: float) -> float:
-        return value * self._scale**2 + self._shift
 
     def potentials(self, prices: np.ndarray) -> np.ndarray:
         """Returns h ``[M]``, centred: x goes to the j of the highest <x, y_j> + h_j, in the points' own coordinates."""

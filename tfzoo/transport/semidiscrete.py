@@ -48,8 +48,9 @@ class Solution(NamedTuple):
         call.
       cost: mean squared distance over the points that are matched; with masses, their weighted mean. float64.
       dual: a lower bound of every coupling's cost, in the same units; with "adam" the highest found. float64.
-      gap: cost - dual; where every point is matched one to one, the cost is at most so much above the least. With
-        method "adam" it may be negative, since points are left out or cells do not hold their masses. float64.
+      gap: cost - dual, and more exact than the difference of these two where the samples lie far apart; where every
+        point is matched one to one, the cost is at most so much above the least. With method "adam" it may be negative,
+        since points are left out or cells do not hold their masses. float64.
       unmatched_fraction: of the source points; with masses, the mass in wrong cells. float64.
       num_iterations: rounds of bids, none where many points are equal, or steps of Adam. int32.
       converged: whether `tolerance` was reached. bool.
@@ -216,7 +217,7 @@ def _match(
         dual = problem.dual(prices)  # costs so small that the bound of rounding matters
         converged = problem.is_within(tolerance, cost, dual)
     potentials: np.ndarray = problem.potentials(prices).astype(dtype)
-    return _solution(matches, potentials, cost, dual, 0.0, num_rounds, converged, candidates)
+    return _solution(problem, matches, potentials, cost, dual, 0.0, num_rounds, converged, candidates)
 
 
 def _find_cells(
@@ -248,7 +249,7 @@ def _find_cells(
         unmatched = float(np.mean(assignment < 0))
     cost, dual = problem.cost(assignment), problem.dual(lowest_prices, 2.0 * maxima.numpy())
     centred: np.ndarray = problem.potentials(prices).astype(dtype)
-    return _solution(assignment, centred, cost, dual, unmatched, int(num_steps), converged)
+    return _solution(problem, assignment, centred, cost, dual, unmatched, int(num_steps), converged)
 
 
 def _one_of_each_cell(cells: np.ndarray, key: Tensor) -> np.ndarray:
@@ -262,6 +263,7 @@ def _one_of_each_cell(cells: np.ndarray, key: Tensor) -> np.ndarray:
 
 
 def _solution(
+    problem: Problem,
     assignment: np.ndarray,
     potentials: np.ndarray,
     cost: float,
@@ -275,8 +277,8 @@ def _solution(
     return Solution(
         tf.constant(assignment, tf.int32),
         tf.constant(potentials),
-        tf.constant(cost, tf.float64),
-        tf.constant(dual, tf.float64),
+        tf.constant(cost + problem.shift, tf.float64),
+        tf.constant(dual + problem.shift, tf.float64),
         tf.constant(cost - dual, tf.float64),
         tf.constant(unmatched, tf.float64),
         tf.constant(num_iterations, tf.int32),
