@@ -102,6 +102,58 @@ def test_masses_of_the_target_alone():
     np.testing.assert_array_equal(one.assignment, two.assignment)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("far", [1.0, 1e4, 1e30])
+def test_a_target_without_mass_changes_nothing(far, dtype):
+    source, target = (points.astype(dtype) for points in (cloud("scaled", 500, 2)[0], cloud("scaled", 50, 2)[1]))
+    target[0] = far
+    masses = np.append(0.0, np.random.default_rng(0).dirichlet(np.ones(49)))
+    whole = semidiscrete.solve(source, target, masses=masses, method="adam")
+    without = semidiscrete.solve(source, target[1:], masses=masses[1:], method="adam")
+    assert whole.converged
+    np.testing.assert_array_equal(whole.assignment, without.assignment + 1)
+    for name in ("cost", "dual", "gap", "unmatched_fraction"):
+        np.testing.assert_array_equal(getattr(whole, name), getattr(without, name))
+    potentials = whole.potentials.numpy()
+    np.testing.assert_array_equal(potentials[1:], without.potentials)
+    scores = source.astype(np.float64) @ target.astype(np.float64).T + potentials
+    lead = scores[:, 1:].max(axis=1) - scores[:, 0]  # as little as rounding allows
+    assert 0 < lead.min() <= 1e-5 * np.abs(scores).max()
+    again = semidiscrete.solve(source, target, masses=masses, method="adam", initial_potentials=potentials)
+    assert int(again.num_iterations) < int(whole.num_iterations)
+
+
+def test_points_without_mass_on_both_sides_belong_somewhere():
+    """A source point beyond float32 too, whose distance no coupling pays."""
+    source, target = (cloud("scaled", n, 3)[k].astype(np.float64) for k, n in enumerate((200, 12)))
+    source[7], target[[2, 5]] = 1e45, [[1e45] * 3, [-1e6] * 3]
+    ours, theirs = np.ones(200), np.ones(12)
+    ours[[7, 8]], theirs[[2, 5]] = 0, 0
+    masses = ours / ours.sum(), theirs / theirs.sum()
+    solution = semidiscrete.solve(source, target, masses=masses, method="adam", block_size=64)
+    assert solution.converged
+    assignment, potentials = solution.assignment.numpy(), solution.potentials.numpy()
+    np.testing.assert_array_equal(assignment, cells(source, target, potentials))
+    assert not np.any(np.isin(assignment, [2, 5]))
+    kept = semidiscrete.solve(
+        source[ours > 0], target[theirs > 0], masses=theirs[theirs > 0] / theirs.sum(), method="adam"
+    )
+    np.testing.assert_allclose(solution.dual, kept.dual, rtol=1e-6)
+    np.testing.assert_allclose(solution.cost, kept.cost, rtol=1e-6)
+
+
+def test_potentials_of_targets_without_mass_are_finite():
+    """In float32, where the highest that no source point prefers is beyond its range."""
+    source, target = cloud("scaled", 100, 2)[0], cloud("scaled", 6, 2)[1].astype(np.float64)
+    target[0] = 1e100
+    masses = np.append(0.0, np.full(5, 0.2))
+    solution = semidiscrete.solve(source, target, masses=masses, method="adam")
+    assert solution.converged
+    assert np.all(np.isfinite(solution.potentials))
+    assert solution.potentials.dtype == tf.float32
+    semidiscrete.solve(source, target, masses=masses, method="adam", initial_potentials=solution.potentials)
+
+
 def test_the_printed_stopping_rule_holds_from_the_start():
     """The 2-norm of the gradient is below 0.05 at h = 0, where most points are unmatched."""
     source, target = cloud("heavy", 5000, 16)

@@ -27,6 +27,7 @@ from tfzoo.checks import check_positive
 from tfzoo.transport.arguments import as_candidates, as_masses, as_points, as_potentials, check_tolerance
 from tfzoo.transport.dual_adam import minimize_dual
 from tfzoo.transport.line import solve_line
+from tfzoo.transport.massless import extend
 from tfzoo.transport.problem import Problem
 from tfzoo.transport.repeats import match_points
 from tfzoo.transport.threads import from_py_function
@@ -45,7 +46,7 @@ class Solution(NamedTuple):
     Attributes:
       assignment: the target of each source point, -1 for unmatched, int32 ``[N]``. With masses it is the cell.
       potentials: h, with mean 0, ``[M]``, float64 for a source of that, else float32: `initial_potentials` of the next
-        call.
+        call. Targets of mass 0 are not in the mean; theirs are so low that no source point prefers them.
       cost: mean squared distance over the points that are matched; with masses, their weighted mean. float64.
       dual: a lower bound of every coupling's cost, in the same units; with "adam" the highest found. float64.
       gap: cost - dual, and more exact than the difference of these two where the samples lie far apart; where every
@@ -153,10 +154,18 @@ def solve(
             )
         dtype = np.float64 if x.dtype == np.float64 else np.float32
         with _whole_float32():
-            problem = Problem(x, y, *as_masses(masses, len(x), len(y)), block_size)
+            ours, theirs = as_masses(masses, len(x), len(y))
+            rows, columns = np.flatnonzero(ours), np.flatnonzero(theirs)
+            problem = Problem(x[rows], y[columns], ours[rows], theirs[columns], block_size)
             if method == "auction":
                 return _match(problem, start, known, tolerance, steps, key, dtype)
-            return _find_cells(problem, start, tolerance, steps, key, dtype, one_to_one=masses is None)
+            start = None if start is None else start[columns]
+            found = _find_cells(problem, start, tolerance, steps, key, dtype, one_to_one=masses is None)
+            if len(rows) == len(x) and len(columns) == len(y):
+                return found
+            cells, potentials = found.assignment.numpy(), found.potentials.numpy()
+            cells, potentials = extend(x, y, rows, columns, cells, potentials, problem.block_size)
+            return found._replace(assignment=tf.constant(cells), potentials=tf.constant(potentials))
 
     if tf.executing_eagerly():
         return solve_eagerly(source, target, masses, initial_potentials, initial_candidates, key)
