@@ -118,6 +118,28 @@ def test_absurd_potentials_cost_time_only(size):
     assert_is_good(semidiscrete.solve(source, target, initial_potentials=potentials), source, target)
 
 
+@pytest.mark.parametrize("method", ["auction", "adam"])
+@pytest.mark.parametrize("size", [1e4, 1e30, 1e308])
+def test_potentials_of_other_units_are_no_start(size, method):
+    source, target = (points[:, :2].astype(np.float64) for points in cloud("shifted", 600, 16))
+    potentials = size * np.random.default_rng(0).uniform(-1.0, 1.0, size=600)
+    cold, start = semidiscrete.solve(source, target, method=method), {"initial_potentials": potentials}
+    if method == "auction":
+        start["initial_candidates"] = cold.candidates
+    for ours, theirs in zip(semidiscrete.solve(source, target, method=method, **start), cold, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_few_potentials_that_are_absurd_leave_the_others_a_start():
+    source, target = cloud("heavy", 1000, 32)
+    cold = semidiscrete.solve(source, target)
+    potentials = cold.potentials.numpy()
+    potentials[:10] = 1e30
+    warm = semidiscrete.solve(source, target, initial_potentials=potentials, initial_candidates=cold.candidates)
+    assert_is_good(warm, source, target)
+    assert int(warm.num_iterations) < int(cold.num_iterations)
+
+
 def test_float64_and_equal_points():
     source, target = (points.astype(np.float64) for points in cloud("heavy", 600, 16))
     source[:50], target[:30] = source[0], target[0]

@@ -17,6 +17,7 @@ __all__ = ["EXACT_PAIRS", "Problem", "squares_of"]
 EXACT_PAIRS = 2**25  # so many pairs are looked at in float64 for the dual
 _FINEST = 4e-6  # gap of prices in float32, and of equal points, of the points' mean squares
 _TIE_SIZE, _TIE_DIMENSIONS = 1.5e-3, 4
+_MOST_FAR = 0.05  # share of prices that may be farther off than those of optima
 _SOME = 250  # points of each side that tell how all of them spread
 
 
@@ -195,13 +196,20 @@ class Problem:
         h = -0.5 * self._scale**2 * (squares_of(target) + prices) - self._along_mean()
         return h - h.mean()
 
-    def prices(self, potentials: np.ndarray) -> np.ndarray:
-        """Returns the prices of these potentials, with mean 0, none farther off than prices of optima can be."""
+    def prices(self, potentials: np.ndarray) -> np.ndarray | None:
+        """Returns the prices of these potentials, with mean 0, none farther off than prices of optima can be.
+
+        None where many are farther off: they are no potentials of such points.
+        """
         source, target = self._points()
-        h = potentials.astype(np.float64) + self._along_mean()
-        prices = -2.0 * h / self._scale**2 - squares_of(target)
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is far off too
+            h = potentials.astype(np.float64) + self._along_mean()
+            prices = -2.0 * h / self._scale**2 - squares_of(target)
+            prices = prices - np.median(prices)
         # A row moves from one target to another for the difference of its benefits.
         x, y = (np.sqrt(squares_of(points).max()) for points in (source, target))
         farthest = 4.0 * x * y + y**2
-        prices = np.clip(prices - np.median(prices), -farthest, farthest)
+        if np.mean(np.abs(prices) <= farthest) < 1.0 - _MOST_FAR:
+            return None
+        prices = np.clip(prices, -farthest, farthest)
         return prices - prices.mean()

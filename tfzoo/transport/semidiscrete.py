@@ -114,7 +114,8 @@ def solve(
         than float32 resolves, 4e-6 of the points' mean squares); None for 1e-3, for every n. For "adam" of the
         unmatched fraction, None for 0.05.
       method: "auction" or "adam".
-      initial_potentials: an earlier solution's, ``[M]``: a warm start, for the same targets in the same order.
+      initial_potentials: an earlier solution's, ``[M]``: a warm start, for the same targets in the same order. If
+        many are farther off than those of any solution, as in other units, the start is a cold one.
       initial_candidates: an earlier solution's, ``[N, K]``, beside its potentials, for "auction": a third of the time
         if the source points, in the same order, have moved little. The gap proves the answer all the same.
       block_size: source points that are looked at together; None for what suits the device.
@@ -218,6 +219,7 @@ def _match(
         maxima, candidates = problem.benefits(matches) - prices[matches], None
     else:
         first = None if start is None else problem.prices(start)
+        known = None if first is None else known
         found = match_points(problem, first, known, tolerance=tolerance, max_iterations=steps, generator=generator)
         matches, prices, maxima, candidates = found.matches, found.prices, found.maxima, found.candidates
         num_rounds, converged = found.num_rounds, found.converged
@@ -239,7 +241,8 @@ def _find_cells(
     *,
     one_to_one: bool,
 ) -> Solution:
-    prices = np.zeros(len(problem.target)) if start is None else problem.prices(start)
+    prices = None if start is None else problem.prices(start)
+    prices = np.zeros(len(problem.target)) if prices is None else prices
     potentials = -0.5 * (problem.squares + prices)
     h, cells, misplaced, num_steps, lowest, maxima = minimize_dual(
         problem.x,
