@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tests.reference import transport as reference
 from tests.transport.clouds import KINDS, cloud
-from tfzoo.transport import problem, semidiscrete
+from tfzoo.transport import matching, problem, semidiscrete
 
 pytestmark = pytest.mark.fast
 
@@ -162,6 +162,40 @@ def test_points_on_a_lattice_are_matched():
     solution = semidiscrete.solve(source, target)
     assert_is_permutation(solution.assignment)
     assert solution.cost <= reference.assignment_cost(source, target) * (1 + 1e-3) + 1e-4
+
+
+@pytest.mark.parametrize("kind", ["a few rows far away", "heavy tails"])
+@pytest.mark.parametrize("seed", [1, 3])
+def test_prices_that_few_rows_would_pay_cost_no_exact_steps(kind: str, seed: int, monkeypatch) -> None:
+    monkeypatch.setattr(matching, "match_candidates", None)  # what exact steps would call
+    noise = np.random.default_rng(seed)
+    source, target = noise.normal(size=(2, 2000, 64))
+    if kind == "heavy tails":
+        source = noise.standard_t(2, size=(2000, 64))
+    else:
+        source[:40] *= 30.0
+    solution = semidiscrete.solve(source, target)
+    assert solution.converged
+    assert solution.num_iterations < 900
+
+
+@pytest.mark.parametrize("kind", ["tiny", "orthogonal", "one pair far away"])
+def test_points_that_float32_cannot_tell_apart_take_few_rounds(kind: str) -> None:
+    source, target = np.random.default_rng(0).normal(size=(2, 1000, 16))
+    if kind == "tiny":
+        source *= 1e-8
+    elif kind == "orthogonal":
+        source[:, 8:], target[:, :8] = 0.0, 0.0
+    else:
+        source[0] = target[5] = 1e6
+    solution = semidiscrete.solve(source, target)
+    assert solution.num_iterations < 120
+    again = semidiscrete.solve(
+        source, target, initial_potentials=solution.potentials, initial_candidates=solution.candidates
+    )
+    for each in (solution, again):
+        assert sorted(each.assignment.numpy()) == list(range(1000))
+        assert each.gap <= 1e-5 * (np.mean(np.sum(source**2, axis=1)) + np.mean(np.sum(target**2, axis=1)))
 
 
 def test_a_point_everywhere_costs_nothing():

@@ -47,7 +47,9 @@ def test_soft_maxima(softness):
     scores = (2.0 * source @ target.T - offsets).astype(np.float64)
     highest = scores.max(axis=1)
     expected = highest + softness * np.log(np.sum(np.exp((scores - highest[:, np.newaxis]) / softness), axis=1))
-    np.testing.assert_allclose(scan.soft_maxima(source, target, offsets, softness, 4), expected, atol=1e-5)
+    soft, third = scan.soft_maxima(source, target, offsets, softness, 3, 4)
+    np.testing.assert_allclose(soft, expected, atol=1e-5)
+    np.testing.assert_allclose(third, np.sort(scores, axis=1)[:, -3], atol=1e-5)
 
 
 def full_lists(benefits):

@@ -66,11 +66,11 @@ def test_one_by_one_finds_what_compiled_code_does(dimension, options):
 def test_a_warm_start_one_by_one():
     source, target = np.random.default_rng(2).normal(size=[2, 500, 20]).astype(np.float32)
     first = semidiscrete.solve(source, target)
+    start = {"initial_potentials": first.potentials, "initial_candidates": first.candidates}
+    compiled = semidiscrete.solve(source, target, **start)
     with one_by_one():
-        second = semidiscrete.solve(
-            source, target, initial_potentials=first.potentials, initial_candidates=first.candidates
-        )
-    tf.debugging.assert_equal(first.assignment, second.assignment)
+        found = semidiscrete.solve(source, target, **start)
+    tf.debugging.assert_equal(found.assignment, compiled.assignment)
 
 
 def test_concurrent_solves_leave_tensor_float_32_as_it_was(monkeypatch):

@@ -30,14 +30,15 @@ from tfzoo.transport.scan import candidates, row_maxima, soft_maxima
 from tfzoo.transport.sparse import match_candidates, raise_prices
 from tfzoo.types import Tensor
 
-__all__ = ["Matching", "match"]
+__all__ = ["DENSE", "Matching", "match"]
 
-_DENSE = 256  # points that are matched at once
+DENSE = 256  # points that are matched at once
 _PART = 4  # one of so many points is in the coarse problem
 _NARROW = 2.0  # directions of spread, in which long chains of rows move up
 _MOST_LEFT = 4096  # rows that are given the rest at once
 _WANTED = 4  # targets that each of these wants most
 _MOST_SHARING = 1024  # rows that share targets anew, unless more are left
+_PAYING = 8  # rows of the coarse problem that would pay a target's first price, or nearly
 _SPREAD = 4  # the softness is the mean difference between the best and the fourth
 _RISEN = 0.1  # of the targets may be cheaper than before, once prices are shifted back
 _KEPT = 16  # candidates that a solution keeps for the next one
@@ -104,7 +105,7 @@ def match(
       auctions: how far step 2 goes, at most, one after the other.
     """
     n = len(problem.source)
-    if n <= _DENSE:
+    if n <= DENSE:
         matches, prices = solve_dense(problem.source, problem.target, problem.places)
         values = 2.0 * problem.source @ problem.target.T - problem.squares - prices
         best = -np.sort(-values, axis=1)
@@ -138,15 +139,22 @@ def match(
 
 
 def _extend(problem: Problem, rows: np.ndarray, coarse: Matching) -> np.ndarray:
-    """Returns prices of all targets: what the rows of the coarse matching would pay, softly."""
-    paid = soft_maxima(
+    """Returns prices of all targets: what the rows of the coarse matching would pay, softly.
+
+    A few rows far from all others would pay far more than the rest, for targets of which there are as many more now as
+    there are rows: what an eighth one would pay bounds the price. Bids raise prices that are too low in a few rounds;
+    of those that are too high they do not come down again.
+    """
+    paid, by_others = soft_maxima(
         problem.y,
         tf.gather(problem.x, rows),
         tf.constant(coarse.maxima, tf.float32),
         max(coarse.spread, RESOLUTION),
+        _PAYING,
         problem.block_size,
     )
-    prices = paid.numpy() - problem.squares
+    paid, by_others = paid.numpy(), by_others.numpy()
+    prices = np.minimum(paid, by_others + np.median(paid - by_others)) - problem.squares
     return prices - prices.mean()
 
 

@@ -134,6 +134,15 @@ class Problem:
         products = tf.matmul(points, points, transpose_b=True).numpy()
         return float(np.trace(products) ** 2 / max(np.sum(products**2), np.finfo(float).tiny))
 
+    def typical_difference(self) -> float:
+        """Returns by how much one matching of two rows is better than the other, as a median over some."""
+        source, target = (points[:: max(1, len(points) // _SOME)] for points in (self.source, self.target))
+        values = 2.0 * np.einsum("nd,md->nm", source, target)
+        # What a row has at all targets, or a target at all rows, makes no difference. Medians, for the sake of far points.
+        values -= np.median(values, axis=0)
+        values -= np.median(values, axis=1, keepdims=True)
+        return float(np.median(np.abs(values)))
+
     def cost(self, matches: np.ndarray) -> float:
         """Returns the mean squared distance over the rows that have a target, by their masses, less `shift`.
 

@@ -3,13 +3,14 @@
 Copies of a point would fill a row's list of candidates, and rows that are copies would ask for the same targets, round
 by round. Seen once, with its places, a point is one candidate; exact paths match rows with places in a fraction of the
 time that bids would take. Matching is symmetric, so the side with fewer distinct points is the target. Where few points
-are equal, a little noise sets them apart.
+are equal, or most are by all that float32 can tell, a little noise sets them apart.
 """
 
 import numpy as np
 import tensorflow as tf
 
-from tfzoo.transport.matching import Matching, match
+from tfzoo.transport.lists import RESOLUTION
+from tfzoo.transport.matching import DENSE, Matching, match
 from tfzoo.transport.problem import Problem, squares_of
 from tfzoo.transport.scan import row_maxima
 
@@ -32,6 +33,8 @@ def match_points(
     Where many are, candidates neither help nor are kept.
     """
     n = len(problem.source)
+    if n <= DENSE:
+        return match(problem, prices, tolerance=tolerance, max_iterations=max_iterations, generator=generator)
     along: np.ndarray = generator.normal(size=problem.source.shape[1:])
     (rows, source_groups), (columns, groups) = (_distinct(each, along) for each in (problem.source, problem.target))
     fewest = min(len(rows), len(columns))
@@ -40,7 +43,7 @@ def match_points(
         return match(part, start, tolerance=tolerance, max_iterations=max_iterations, generator=generator)
 
     if fewest > _MANY * n:
-        if len(rows) < n or len(columns) < n:
+        if len(rows) < n or len(columns) < n or problem.typical_difference() < RESOLUTION:
             problem.break_ties(generator)
         return match(problem, prices, known, tolerance=tolerance, max_iterations=max_iterations, generator=generator)
     none = np.empty([n, 0], np.int32)

@@ -45,17 +45,24 @@ def candidates(
       count: K, at most M.
       block_size: rows that are looked at together.
     """
+    columns = _in_groups(target, offsets)
+
+    def look(start: Tensor) -> tuple[Tensor, Tensor]:
+        return _highest(_scores(tf.gather(source, rows[start : start + block_size]), columns), count)
+
+    return _in_blocks(look, tf.size(rows), block_size, (tf.float32, tf.int32))
+
+
+def _in_groups(target: Tensor, offsets: Tensor) -> Tensor:
+    """Returns what `_scores` takes, ``[M + some that are far from all rows, D + 1]``: whole groups of columns."""
     missing = -tf.shape(target)[0] % _GROUP
     columns = tf.concat([2.0 * target, -offsets[:, tf.newaxis]], axis=1)
     nowhere = tf.concat([tf.zeros([missing, tf.shape(target)[1]]), tf.fill([missing, 1], _FAR)], axis=1)
-    columns = tf.concat([columns, nowhere], axis=0)
+    return tf.concat([columns, nowhere], axis=0)
 
-    def look(start: Tensor) -> tuple[Tensor, Tensor]:
-        x = tf.gather(source, rows[start : start + block_size])
-        x = tf.concat([x, tf.ones([tf.shape(x)[0], 1])], axis=1)
-        return _highest(tf.matmul(x, columns, transpose_b=True), count)
 
-    return _in_blocks(look, tf.size(rows), block_size, (tf.float32, tf.int32))
+def _scores(x: Tensor, columns: Tensor) -> Tensor:
+    return tf.matmul(tf.concat([x, tf.ones([tf.shape(x)[0], 1])], axis=1), columns, transpose_b=True)
 
 
 def _highest(scores: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
@@ -114,15 +121,28 @@ def scores_at(source: Tensor, target: Tensor, offsets: Tensor, columns: Tensor, 
     return _in_blocks(look, tf.shape(source)[0], block_size, (tf.float32,))[0]
 
 
-@compiled(_POINTS, _POINTS, _FLOATS, tf.TensorSpec([], tf.float32), _NUMBER)
-def soft_maxima(source: Tensor, target: Tensor, offsets: Tensor, softness: Tensor, block_size: Tensor) -> Tensor:
-    """Returns softness * log(sum_j exp(score_ij / softness)) ``[N]``: for little softness, the highest score."""
+@compiled(_POINTS, _POINTS, _FLOATS, tf.TensorSpec([], tf.float32), _NUMBER, _NUMBER)
+def soft_maxima(
+    source: Tensor, target: Tensor, offsets: Tensor, softness: Tensor, count: Tensor, block_size: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Returns soft maxima and, of the highest scores of each row, one; both ``[N]``.
 
-    def look(start: Tensor) -> tuple[Tensor]:
-        scores = 2.0 * tf.matmul(source[start : start + block_size], target, transpose_b=True) - offsets
-        return (softness * tf.reduce_logsumexp(scores / softness, axis=1),)
+    Args:
+      source: x, ``[N, D]``.
+      target: y, ``[M, D]``.
+      offsets: o, ``[M]``.
+      softness: of softness * log(sum_j exp(score_ij / softness)): for little of it, the highest score.
+      count: which score comes second, the `count`-th highest; at most M.
+      block_size: rows that are looked at together.
+    """
+    columns = _in_groups(target, offsets)
 
-    return _in_blocks(look, tf.shape(source)[0], block_size, (tf.float32,))[0]
+    def look(start: Tensor) -> tuple[Tensor, Tensor]:
+        scores = _scores(source[start : start + block_size], columns)
+        soft = softness * tf.reduce_logsumexp(scores / softness, axis=1)
+        return soft, tf.reduce_min(_highest(scores, count)[0], axis=1)
+
+    return _in_blocks(look, tf.shape(source)[0], block_size, (tf.float32, tf.float32))
 
 
 def _in_blocks(
