@@ -18,6 +18,7 @@ References:
   Wang, Delingette, "Quasi-symplectic Langevin Variational Autoencoder", https://arxiv.org/abs/2009.01675
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -95,7 +96,21 @@ class GeneralizedHamiltonianMonteCarloResults(NamedTuple):
     seed: Tensor
 
 
-class QuasiSymplecticLangevin(tfp.mcmc.TransitionKernel):
+class _Kernel(tfp.mcmc.TransitionKernel):
+    """What all three have: their arguments by name, and whether their chains converge to the target."""
+
+    is_calibrated = False  # without accept or reject they do not
+
+    def __init__(self, **parameters: Any) -> None:
+        self._parameters = parameters
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The arguments of the constructor, by name."""
+        return self._parameters
+
+
+class QuasiSymplecticLangevin(_Kernel):
     """Langevin dynamics by `tfzoo.integrators.quasi_symplectic`, one step a transition, without accept or reject.
 
     The chain's law differs from the target by O(t^2): for a Gaussian, by what the discrete Lyapunov equation of the
@@ -117,22 +132,9 @@ class QuasiSymplecticLangevin(tfp.mcmc.TransitionKernel):
         damping: TensorLike,
         temperature: TensorLike | None = 1.0,
     ) -> None:
-        self._parameters = {
-            "target_log_prob_fn": target_log_prob_fn,
-            "step_size": step_size,
-            "damping": damping,
-            "temperature": temperature,
-        }
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """The arguments of the constructor, by name."""
-        return self._parameters
-
-    @property
-    def is_calibrated(self) -> bool:
-        """False: there is no accept or reject."""
-        return False
+        super().__init__(
+            target_log_prob_fn=target_log_prob_fn, step_size=step_size, damping=damping, temperature=temperature
+        )
 
     def bootstrap_results(self, init_state: TensorLike) -> QuasiSymplecticLangevinResults:
         """Returns the results before the first transition from positions ``[..., D]``, with the momentum at rest.
@@ -141,12 +143,7 @@ class QuasiSymplecticLangevin(tfp.mcmc.TransitionKernel):
           ValueError: if the state is a list of parts, or the step size is negative or of a wrong shape.
         """
         position = _as_position(init_state)
-        return QuasiSymplecticLangevinResults(
-            momentum=tf.zeros_like(position),
-            is_finite=phase_space.within_reach(position),
-            step_size=as_step_sizes(self._parameters["step_size"], position),
-            seed=tf.zeros([2], tf.int32),
-        )
+        return QuasiSymplecticLangevinResults(momentum=tf.zeros_like(position), **_start(self, position))
 
     def one_step(
         self, current_state: TensorLike, previous_kernel_results: QuasiSymplecticLangevinResults, seed: Seed = None
@@ -161,23 +158,12 @@ class QuasiSymplecticLangevin(tfp.mcmc.TransitionKernel):
         Raises:
           ValueError: as `tfzoo.integrators.quasi_symplectic.step`.
         """
-        seed = _as_seed(seed)
-        current = _as_position(current_state)
-        start = quasi_symplectic.init(current, previous_kernel_results.momentum)
-        end = quasi_symplectic.step(
-            start._replace(is_finite=start.is_finite & previous_kernel_results.is_finite),
-            self._parameters["target_log_prob_fn"],
-            step_size=previous_kernel_results.step_size,
-            damping=self._parameters["damping"],
-            temperature=self._parameters["temperature"],
-            seed=seed,
-        )
-        results = previous_kernel_results._replace(momentum=end.momentum, is_finite=end.is_finite, seed=seed)
-        # A chain that starts beyond reach stands where it is, not where the integrator lets it rest.
-        return tf.where(end.is_finite[..., tf.newaxis], end.position, current), results
+        position = _as_position(current_state)
+        start = quasi_symplectic.init(position, previous_kernel_results.momentum)
+        return _one_step(self, quasi_symplectic.step, position, start, previous_kernel_results, _as_seed(seed))
 
 
-class ShortRunLangevin(tfp.mcmc.TransitionKernel):
+class ShortRunLangevin(_Kernel):
     """Overdamped Langevin dynamics by `tfzoo.integrators.short_run`, one step a transition, without accept or reject.
 
     It is `tfp.mcmc.UncalibratedLangevin` of the step size s^2, with this package's seeds and chains that stand still
@@ -192,21 +178,7 @@ class ShortRunLangevin(tfp.mcmc.TransitionKernel):
     def __init__(
         self, target_log_prob_fn: LogProbFn, step_size: TensorLike, temperature: TensorLike | None = 1.0
     ) -> None:
-        self._parameters = {
-            "target_log_prob_fn": target_log_prob_fn,
-            "step_size": step_size,
-            "temperature": temperature,
-        }
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """The arguments of the constructor, by name."""
-        return self._parameters
-
-    @property
-    def is_calibrated(self) -> bool:
-        """False: there is no accept or reject."""
-        return False
+        super().__init__(target_log_prob_fn=target_log_prob_fn, step_size=step_size, temperature=temperature)
 
     def bootstrap_results(self, init_state: TensorLike) -> ShortRunLangevinResults:
         """Returns the results before the first transition from positions ``[..., D]``.
@@ -214,12 +186,7 @@ class ShortRunLangevin(tfp.mcmc.TransitionKernel):
         Raises:
           ValueError: if the state is a list of parts, or the step size is negative or of a wrong shape.
         """
-        position = _as_position(init_state)
-        return ShortRunLangevinResults(
-            is_finite=phase_space.within_reach(position),
-            step_size=as_step_sizes(self._parameters["step_size"], position),
-            seed=tf.zeros([2], tf.int32),
-        )
+        return ShortRunLangevinResults(**_start(self, _as_position(init_state)))
 
     def one_step(
         self, current_state: TensorLike, previous_kernel_results: ShortRunLangevinResults, seed: Seed = None
@@ -234,22 +201,35 @@ class ShortRunLangevin(tfp.mcmc.TransitionKernel):
         Raises:
           ValueError: as `tfzoo.integrators.short_run.step`.
         """
-        seed = _as_seed(seed)
-        current = _as_position(current_state)
-        start = short_run.init(current)
-        end = short_run.step(
-            start._replace(is_finite=start.is_finite & previous_kernel_results.is_finite),
-            self._parameters["target_log_prob_fn"],
-            step_size=previous_kernel_results.step_size,
-            temperature=self._parameters["temperature"],
-            seed=seed,
-        )
-        results = previous_kernel_results._replace(is_finite=end.is_finite, seed=seed)
-        # A chain that starts beyond reach stands where it is, not where the integrator lets it rest.
-        return tf.where(end.is_finite[..., tf.newaxis], end.position, current), results
+        position = _as_position(current_state)
+        start = short_run.init(position)
+        return _one_step(self, short_run.step, position, start, previous_kernel_results, _as_seed(seed))
 
 
-class GeneralizedHamiltonianMonteCarlo(tfp.mcmc.TransitionKernel):
+def _start(kernel: _Kernel, position: Tensor) -> dict[str, Tensor]:
+    """Returns what the results of both Langevin kernels begin with."""
+    return {
+        "is_finite": phase_space.within_reach(position),
+        "step_size": as_step_sizes(kernel.parameters["step_size"], position),
+        "seed": tf.zeros([2], tf.int32),
+    }
+
+
+def _one_step(
+    kernel: _Kernel, step: Callable[..., Any], position: Tensor, start: Any, results: Any, seed: Tensor
+) -> tuple[Tensor, Any]:
+    """Returns positions and results after a step of an integrator from its state `start`."""
+    options = {**kernel.parameters, "step_size": results.step_size}
+    log_prob_fn = options.pop("target_log_prob_fn")
+    start = start._replace(is_finite=start.is_finite & results.is_finite)
+    end = step(start, log_prob_fn, **options, seed=seed)
+    carried = {name: value for name, value in end._asdict().items() if name in results._fields}
+    # A chain that starts beyond reach stands where it is, not where the integrator lets it rest.
+    moved = tf.where(end.is_finite[..., tf.newaxis], end.position, position)
+    return moved, results._replace(**carried, seed=seed)
+
+
+class GeneralizedHamiltonianMonteCarlo(_Kernel):
     """Underdamped Langevin dynamics with accept or reject: it leaves the target invariant at any step size.
 
     With eta_j = exp(-nu t_j K) for dimension j, a transition from (position, momentum)
@@ -278,27 +258,16 @@ class GeneralizedHamiltonianMonteCarlo(tfp.mcmc.TransitionKernel):
       ValueError: if `num_steps` is not an int from 1 on.
     """
 
+    is_calibrated = True
+
     def __init__(
         self, target_log_prob_fn: LogProbFn, step_size: TensorLike, num_steps: int, damping: TensorLike
     ) -> None:
         if check_num_steps(num_steps) < 1:
             raise ValueError(f"num_steps must be at least 1. Received: {num_steps}")
-        self._parameters = {
-            "target_log_prob_fn": target_log_prob_fn,
-            "step_size": step_size,
-            "num_steps": num_steps,
-            "damping": damping,
-        }
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """The arguments of the constructor, by name."""
-        return self._parameters
-
-    @property
-    def is_calibrated(self) -> bool:
-        """True: chains converge to the target."""
-        return True
+        super().__init__(
+            target_log_prob_fn=target_log_prob_fn, step_size=step_size, num_steps=num_steps, damping=damping
+        )
 
     def bootstrap_results(self, init_state: TensorLike) -> GeneralizedHamiltonianMonteCarloResults:
         """Returns the results before the first transition from positions ``[..., D]``, by one value of the density.
