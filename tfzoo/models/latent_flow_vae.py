@@ -15,6 +15,7 @@ References:
   Kingma et al., "Improving Variational Inference with Inverse Autoregressive Flow", https://arxiv.org/abs/1606.04934
 """
 
+import functools
 from typing import Any
 
 import keras
@@ -23,7 +24,6 @@ import tensorflow as tf
 from tfzoo import random
 from tfzoo.checks import check_positive
 from tfzoo.compiled import Compiled
-from tfzoo.integrators import short_run
 from tfzoo.models import inpainting, top_down
 from tfzoo.models.iaf_vae import IAFVAE
 from tfzoo.models.validation import as_mask
@@ -81,7 +81,7 @@ class LatentFlowVAE(IAFVAE):
         self.flow_steps = flow_steps
         self.flow_width = flow_width
         self.width, self.first_size = width, first_size
-        self._compiled_chains = Compiled(self._chains_from)
+        self._compiled_chains = Compiled(functools.partial(top_down.posterior_chains, self))
 
     def inpaint(
         self,
@@ -118,16 +118,9 @@ class LatentFlowVAE(IAFVAE):
             return random.sample(self.prior(), 1, seed)[0]
 
         def move(x: Tensor, mask: Tensor, z: Tensor, seed: Tensor) -> Tensor:
-            return self._compiled_chains(
-                x,
-                mask,
-                z,
-                seed=seed,
-                num_steps=num_steps,
-                step_size=step_size,
-                noise=noise,
-                chunk_size=top_down.chunk_size(self, x),
-            )
+            options = {"num_steps": num_steps, "step_size": step_size, "noise": noise}
+            chunk_size = top_down.chunk_size(self, x)
+            return self._compiled_chains(x, z, mask, seed=seed, chunk_size=chunk_size, **options).position
 
         return inpainting.from_chains(
             x,
@@ -138,32 +131,6 @@ class LatentFlowVAE(IAFVAE):
             num_samples=num_samples,
             seed=self._as_seed(seed, x.shape[0]),
         )
-
-    def _chains_from(
-        self,
-        x: Tensor,
-        mask: Tensor,
-        z: Tensor,
-        *,
-        seed: Tensor,
-        num_steps: int,
-        step_size: float,
-        noise: bool,
-        chunk_size: int | None,
-    ) -> Tensor:
-        def log_prob_fn(z: Tensor, x: Tensor, mask: Tensor) -> Tensor:
-            return self._log_likelihood(x, z, mask=mask) + self._log_prior(z)
-
-        return short_run.integrate(
-            short_run.init(z),
-            log_prob_fn,
-            step_size=step_size,
-            num_steps=num_steps,
-            temperature=1.0 if noise else None,
-            seed=seed,
-            data=(x, mask),
-            chunk_size=chunk_size,
-        ).position
 
     def get_config(self) -> dict:
         config = {"flow": self.flow, "flow_steps": self.flow_steps, "flow_width": self.flow_width}

@@ -19,6 +19,7 @@ References:
   Xie et al., "A Tale of Two Latent Flows", https://arxiv.org/abs/2301.09300 (inference at test time)
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -114,7 +115,7 @@ class MCMCModel(LatentVariableModel):
         self.num_learning_steps = check_positive("num_learning_steps", num_learning_steps)
         self.inference = inference
         self.num_annealing_steps = check_positive("num_annealing_steps", num_annealing_steps)
-        self._compiled_chains = Compiled(self._chains_from)
+        self._compiled_chains = Compiled(functools.partial(top_down.posterior_chains, self))
         self._compiled_bound = Compiled(self._annealed_bound)
         self.diverged = keras.metrics.Mean(name="diverged")
         self.chains: Any = None  # PersistentChains, where chains are kept
@@ -140,32 +141,6 @@ class MCMCModel(LatentVariableModel):
         chunk_size = top_down.chunk_size(self, x) if chunked else None
         options = {"num_steps": num_steps, "step_size": self.step_size, "noise": noise, "chunk_size": chunk_size}
         return self._compiled_chains(x, start, mask, seed=seed, **options)
-
-    def _chains_from(
-        self,
-        x: Tensor,
-        start: Tensor,
-        mask: Tensor | None,
-        *,
-        num_steps: int,
-        step_size: float,
-        noise: bool,
-        chunk_size: int | None,
-        seed: Tensor | None = None,
-    ) -> short_run.State:
-        def log_prob_fn(z: Tensor, x: Tensor, mask: Tensor | None = None) -> Tensor:
-            return self._log_likelihood(x, z, mask=mask) + self._log_prior(z)
-
-        return short_run.integrate(
-            short_run.init(start),
-            log_prob_fn,
-            step_size=step_size,
-            num_steps=num_steps,
-            temperature=1.0 if noise else None,
-            seed=seed,
-            data=(x,) if mask is None else (x, mask),
-            chunk_size=chunk_size,
-        )
 
     def _from_noise(self, x: Tensor, seed: Tensor) -> Tensor:
         """Returns a start for each image, ``[B, D]``."""
