@@ -30,6 +30,7 @@ from tfzoo import random
 from tfzoo.checks import check_positive
 from tfzoo.compiled import Compiled
 from tfzoo.distributions.flow_prior import FlowPrior
+from tfzoo.distributions.standard_normal import standard_normal
 from tfzoo.integrators import short_run
 from tfzoo.integrators.arguments import check_num_steps
 from tfzoo.networks.energy import energy as energy_network
@@ -109,8 +110,7 @@ class EnergyPrior(keras.layers.Layer):
 
     def base(self) -> tfd.Distribution:
         """Returns N(0, I), batch ``[]``, event ``[D]``."""
-        zeros = tf.zeros([self.latent_dim], self.variable_dtype)
-        return tfd.Independent(tfd.Normal(zeros, tf.ones_like(zeros)), 1)
+        return standard_normal([self.latent_dim], self.variable_dtype)
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Returns log p(z) ``[...]`` for ``[..., D]`` up to a constant, or with the learned `log_normalizer`."""

@@ -25,6 +25,7 @@ from tensorflow_probability import distributions as tfd
 
 from tfzoo.bijectors import CouplingFlow
 from tfzoo.checks import check_positive
+from tfzoo.distributions.standard_normal import standard_normal
 from tfzoo.types import Tensor
 
 __all__ = ["FlowPrior"]
@@ -108,8 +109,7 @@ class FlowPrior(keras.layers.Layer):
         return tf.ensure_shape(log_prob, z.shape[:-1])
 
     def _base(self, temperature: float = 1.0) -> tfd.Distribution:
-        zeros = tf.zeros([self.latent_dim], self.variable_dtype)
-        return tfd.Independent(tfd.Normal(zeros, temperature * tf.ones_like(zeros)), 1)
+        return standard_normal([self.latent_dim], self.variable_dtype, temperature)
 
     def get_config(self) -> dict:
         config = {"latent_dim": self.latent_dim, "flow": self.flow_name, "num_steps": self.num_steps}

@@ -16,6 +16,7 @@ from tensorflow_probability import distributions as tfd
 
 from tfzoo.bijectors.flow import Flow
 from tfzoo.checks import check_positive
+from tfzoo.distributions.standard_normal import standard_normal
 from tfzoo.types import Tensor
 
 __all__ = ["FlowPosterior", "GaussianPosterior", "IsotropicPosterior"]
@@ -136,8 +137,7 @@ class FlowPosterior(keras.layers.Layer):
         if self.base == "encoder":
             base = self.gaussian.distribution(features)
         else:
-            zeros = tf.zeros([tf.shape(features)[0], self.flow.latent_dim], features.dtype)
-            base = tfd.Independent(tfd.Normal(zeros, tf.ones_like(zeros)), 1)
+            base = standard_normal([tf.shape(features)[0], self.flow.latent_dim], features.dtype)
         return tfd.TransformedDistribution(base, self.flow.bijector(context))
 
     def get_config(self) -> dict:

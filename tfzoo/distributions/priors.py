@@ -3,9 +3,9 @@
 from typing import Any
 
 import keras
-import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from tfzoo.distributions.standard_normal import standard_normal
 from tfzoo.distributions.vamp_prior import VampPrior
 
 __all__ = ["StandardNormalPrior", "get"]
@@ -21,8 +21,7 @@ class StandardNormalPrior(keras.layers.Layer):
 
     def distribution(self, temperature: float = 1.0) -> tfd.Distribution:
         """Returns the prior, batch ``[]``, event ``[D]``; `temperature` is its deviation."""
-        zeros = tf.zeros([self.latent_dim], self.variable_dtype)
-        return tfd.Independent(tfd.Normal(zeros, temperature * tf.ones_like(zeros)), 1)
+        return standard_normal([self.latent_dim], self.variable_dtype, temperature)
 
     def get_config(self) -> dict:
         return {**super().get_config(), "latent_dim": self.latent_dim}

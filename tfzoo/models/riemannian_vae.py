@@ -60,6 +60,7 @@ from tfzoo.compiled import Compiled
 from tfzoo.distributions.brownian import RiemannianBrownian, check_motion
 from tfzoo.distributions.brownian_prior import BrownianPrior
 from tfzoo.distributions.posteriors import GaussianPosterior, IsotropicPosterior
+from tfzoo.distributions.standard_normal import standard_normal
 from tfzoo.models.decoder_manifold import JITTER, DecoderManifold
 from tfzoo.models.two_stages import TwoStages, check_readable
 from tfzoo.models.validation import as_latents, check_event_shape
@@ -277,8 +278,7 @@ class RiemannianVAE(DecoderManifold):
     def _first_kl(self, posterior: tfd.Distribution, z: Tensor) -> Tensor:
         if self.training == "paper":
             return tf.zeros_like(z[..., 0])
-        zeros = tf.zeros([self.latent_dim], z.dtype)
-        standard = tfd.Independent(tfd.Normal(zeros, tf.ones_like(zeros)), 1)
+        standard = standard_normal([self.latent_dim], z.dtype)
         return tf.broadcast_to(tfd.kl_divergence(posterior, standard), tf.shape(z)[:-1])
 
     def _second_kl(self, posterior: tfd.Distribution, z: Tensor) -> Tensor:
