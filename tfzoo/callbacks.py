@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from tfzoo import pictures
 from tfzoo.atomic_file import replacing
+from tfzoo.checks import check_positive
 from tfzoo.types import TensorLike
 
 __all__ = [
@@ -55,7 +56,7 @@ class ImageGrids(keras.callbacks.Callback):
         self.value_range = value_range
         self.log_dir = log_dir
         self.images = images
-        self.every = every
+        self.every = check_positive("every", every)
         self.num_samples = num_samples
         self._writer: tf.summary.SummaryWriter | None = None
 
@@ -108,7 +109,7 @@ class RecoveredImages(keras.callbacks.Callback):
         self.folder = pathlib.Path(folder)
         self.images = images
         self.mask = mask
-        self.every = every
+        self.every = check_positive("every", every)
         self.value_range = value_range
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:

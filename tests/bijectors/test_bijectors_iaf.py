@@ -96,9 +96,9 @@ def test_as_a_masked_autoregressive_flow():
     [
         ({"num_steps": 0}, "num_steps must be a whole number of at least 1"),
         ({"num_steps": 1.5}, "num_steps must be a whole number of at least 1"),
-        ({"transformation": "cubic"}, "transformation must be gated or affine"),
-        ({"order": "random"}, "order must be reversed or permuted"),
-        ({"hidden_units": ()}, "hidden_units must be one width or more"),
+        ({"transformation": "cubic"}, "transformation must be one of gated, affine"),
+        ({"order": "random"}, "order must be one of reversed, permuted"),
+        ({"hidden_units": ()}, "hidden_units must be one or more whole numbers, each of at least 1"),
     ],
 )
 def test_bad_arguments(options, message):

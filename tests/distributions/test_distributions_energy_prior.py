@@ -104,7 +104,7 @@ def test_a_config_and_its_weights_give_the_same_prior(proposal):
     ("options", "message"),
     [
         ({"step_size": 0.0}, "step_size must be a positive number"),
-        ({"num_steps": -1}, "num_steps must be an int from 0 on"),
+        ({"num_steps": -1}, "num_steps must be a whole number of at least 0"),
         ({"num_proposals": 0}, "num_proposals must be a whole number of at least 1"),
         ({"proposal": FlowPrior}, "proposal must be over latent_dim = 2"),
         ({"energy": keras.layers.Dense}, r"energy must return one number for each latent, \[B, 1\] or \[B\]"),

@@ -354,7 +354,7 @@ Z = np.zeros([2, 2], np.float32)
         ),
         (
             lambda: geodesic.solve(sphere, Z, Z, tolerance=0.0),
-            r"^tolerance must be a number between 0 and 1\. Received: 0",
+            r"^tolerance must be a number strictly between 0 and 1\. Received: 0",
         ),
         (lambda: geodesic.solve(sphere, Z, Z, max_iterations=0), r"^max_iterations must be .*Received: 0$"),
         (lambda: geodesic.solve(sphere, Z, Z, block_size=0), r"^block_size must be .*Received: 0$"),

@@ -110,9 +110,9 @@ def test_quadratic_tempering_starts_from_one_positive_temperature(temperature):
 @pytest.mark.parametrize("num_steps", [-1, 1.0, True, None, "2", tf.constant(2)])
 def test_a_bad_number_of_steps_is_an_error(integrator, num_steps):
     start = integrator.init(tf.ones([3, 2]), tf.ones([3, 2]))
-    with pytest.raises(ValueError, match=r"num_steps must be an int from 0 on. Received: "):
+    with pytest.raises(ValueError, match=r"num_steps must be a whole number of at least 0. Received: "):
         integrator.integrate(start, standard_normal, step_size=0.1, num_steps=num_steps)
-    with pytest.raises(ValueError, match=r"num_steps must be an int from 0 on. Received: "):
+    with pytest.raises(ValueError, match=r"num_steps must be a whole number of at least 0. Received: "):
         leapfrog.quadratic_tempering(1.5, num_steps)
 
 

@@ -218,7 +218,7 @@ def test_no_step_is_the_start():
     [
         ({"step_size": -0.1}, "step_size must be finite and not negative"),
         ({"step_size": [0.1, 0.1, 0.1]}, "step_size must be a number"),
-        ({"num_steps": -1}, "num_steps must be an int from 0 on"),
+        ({"num_steps": -1}, "num_steps must be a whole number of at least 0"),
         ({"temperature": -1.0}, "temperature must be finite and not negative"),
         ({"seed": None}, "seed must be given where there is noise"),
         ({"seed": np.zeros([2, 2], int)}, "seed must hold one pair for each of the 3 examples"),

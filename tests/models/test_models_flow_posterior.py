@@ -141,7 +141,7 @@ def test_a_flow_without_a_context_is_one_for_all_images():
         ({"posterior": "cubic"}, "posterior must be gaussian, .* or a layer of tfzoo.bijectors"),
         ({"posterior": 3}, "posterior must be gaussian, .* or a layer of tfzoo.bijectors"),
         ({"posterior": IAF(3)}, "posterior must be over latent_dim = 2"),
-        ({"posterior": "iaf", "posterior_base": "prior"}, "base must be encoder or standard"),
+        ({"posterior": "iaf", "posterior_base": "prior"}, "base must be one of encoder, standard"),
         ({"posterior": "iaf", "context_dim": 0}, "context_dim must be a whole number of at least 1"),
         (
             {"posterior": "iaf", "context_dim": None, "posterior_base": "standard"},

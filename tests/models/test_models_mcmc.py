@@ -364,7 +364,7 @@ def test_learning_steps_are_gradient_steps_at_the_inferred_codes(chain):
         ({"chain": "replay"}, "chain must be one of persistent, noise"),
         ({"inference": "exact"}, "inference must be one of descent, short_run"),
         ({"step_size": 0.0}, "step_size must be a positive number"),
-        ({"num_steps": -1}, "num_steps must be an int from 0 on"),
+        ({"num_steps": -1}, "num_steps must be a whole number of at least 0"),
         ({"num_learning_steps": 0}, "num_learning_steps must be a whole number of at least 1"),
         ({"chain": "persistent", "num_examples": 0}, "num_examples must be a whole number of at least 1"),
     ],

@@ -268,8 +268,8 @@ def test_batches_are_of_every_form_of_data(monkeypatch):
     ("wrong", "sentence"),
     [
         ({"training": "exact"}, "training must be one of bound, paper"),
-        ({"first_stage_epochs": -1}, "first_stage_epochs must be an int from 0 on"),
-        ({"first_stage_epochs": 1.5}, "first_stage_epochs must be an int from 0 on"),
+        ({"first_stage_epochs": -1}, "first_stage_epochs must be a whole number of at least 0"),
+        ({"first_stage_epochs": 1.5}, "first_stage_epochs must be a whole number of at least 0"),
         ({"prior": "vampire"}, 'prior must be "standard", "vamp", or a layer of tfzoo.distributions'),
         ({"h0": "two"}, "h0 must be one of one, van_vleck, paper"),
         ({"h0": "one", "prior": "standard"}, "h0 is of the Brownian prior that the model makes"),

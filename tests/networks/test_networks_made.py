@@ -63,8 +63,8 @@ def test_without_a_context_the_first_output_is_its_bias():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"hidden_units": ()}, "hidden_units must be one width or more"),
-        ({"hidden_units": (0,)}, "hidden_units must be one width or more"),
+        ({"hidden_units": ()}, "hidden_units must be one or more whole numbers, each of at least 1"),
+        ({"hidden_units": (0,)}, "hidden_units must be one or more whole numbers, each of at least 1"),
         ({"order": [0, 0, 1]}, r"order must be a permutation of 0\.\.2"),
     ],
 )

@@ -238,9 +238,9 @@ def test_the_seed_decides():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"num_steps": 0}, "num_steps must be at least 1"),
-        ({"num_chains": 0}, "num_chains must be at least 1"),
-        ({"num_leapfrog_steps": 0}, "num_leapfrog_steps must be at least 1"),
+        ({"num_steps": 0}, "num_steps must be a whole number of at least 1"),
+        ({"num_chains": 0}, "num_chains must be a whole number of at least 1"),
+        ({"num_leapfrog_steps": 0}, "num_leapfrog_steps must be a whole number of at least 1"),
         ({"schedule": [0.0, 0.5, 1.0]}, "schedule must rise from 0 to 1 in 3 steps"),
         ({"schedule": [0.0, 0.5, 0.5, 1.0]}, "schedule must rise"),
         ({"schedule": [0.0, np.nan, 0.5, 1.0]}, "schedule must rise"),

@@ -104,5 +104,5 @@ def test_log_mean_exp_neither_overflows_nor_minds_weights_of_zero():
 @pytest.mark.parametrize("bound", [objectives.elbo, objectives.iwae])
 def test_no_sample_is_an_error(bound):
     model, _, x = problem()
-    with pytest.raises(ValueError, match=r"num_samples must be at least 1. Received: 0"):
+    with pytest.raises(ValueError, match=r"num_samples must be a whole number of at least 1. Received: 0"):
         bound(tensors.log_joint(model, x), tensors.proposal(model, x), num_samples=0)

@@ -176,7 +176,10 @@ def test_the_default_chunk_keeps_the_rows_near_four_thousand():
 @fast
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"num_samples": 0}, "num_samples must be at least 1"), ({"chunk_size": 0}, "chunk_size must be at least 1")],
+    [
+        ({"num_samples": 0}, "num_samples must be a whole number of at least 1"),
+        ({"chunk_size": 0}, "chunk_size must be a whole number of at least 1"),
+    ],
 )
 def test_no_sample_and_no_chunk_are_errors(arguments, message):
     model, x = problem()

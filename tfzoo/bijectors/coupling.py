@@ -24,7 +24,7 @@ from tfzoo.bijectors.conditioner import Conditioner
 from tfzoo.bijectors.flow import Flow
 from tfzoo.bijectors.flow_chain import FlowChain
 from tfzoo.bijectors.mixing import LUMixing, Reverse
-from tfzoo.checks import check_positive
+from tfzoo.checks import check_choice, check_number, check_positive, check_positive_number, check_whole, check_widths
 from tfzoo.types import Tensor, TensorLike
 
 __all__ = ["Coupling", "CouplingFlow"]
@@ -165,27 +165,16 @@ class CouplingFlow(Flow):
         **kwargs: Any,
     ) -> None:
         super().__init__(latent_dim, **kwargs)
-        units = list(hidden_units) if isinstance(hidden_units, Sequence) else []
-        if not units or not all(_is_count(width) for width in units):
-            raise ValueError(f"hidden_units must be whole numbers of at least 1. Received: {hidden_units!r}")
-        for name, value, choices in (
-            ("transformation", transformation, _TRANSFORMATIONS),
-            ("mixing", mixing, _MIXINGS),
-        ):
-            if value not in choices:
-                raise ValueError(f"{name} must be one of {', '.join(choices)}. Received: {value!r}")
         self.num_steps = check_positive("num_steps", num_steps)
-        self.hidden_units = units
-        self.transformation = transformation
+        self.hidden_units = list(check_widths("hidden_units", hidden_units))
+        self.transformation = check_choice("transformation", transformation, _TRANSFORMATIONS)
         self.actnorm = actnorm
-        if not 0 <= initial_noise < float("inf"):
-            raise ValueError(f"initial_noise must be a number from 0 on. Received: {initial_noise}")
-        self.mixing = mixing
-        self.initial_noise = initial_noise
+        self.mixing = check_choice("mixing", mixing, _MIXINGS)
+        self.initial_noise = check_number("initial_noise", initial_noise, 0)
         self.mixing_initializer = keras.initializers.get(mixing_initializer)
         self.activation = keras.activations.get(activation)
-        self.num_bins = num_bins
-        self.bound = bound
+        self.num_bins = check_whole("num_bins", num_bins, 2)
+        self.bound = check_positive_number("bound", bound)
         self.chain = FlowChain([flow for k in range(self.num_steps) for flow in self._step(k)])
 
     def _step(self, k: int) -> list[Flow]:
@@ -257,7 +246,3 @@ class CouplingFlow(Flow):
             "num_bins": self.num_bins,
             "bound": self.bound,
         }
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from tfzoo.checks import check_positive_number, check_whole
 from tfzoo.types import Tensor
 
 __all__ = ["Affine", "Elementwise", "SigmoidAffine", "Spline"]
@@ -92,13 +93,9 @@ class Spline(Elementwise):
     _MIN_SLOPE = 0.01
 
     def __init__(self, num_bins: int, bound: float) -> None:
-        if isinstance(num_bins, bool) or not isinstance(num_bins, int) or num_bins < 2:
-            raise ValueError(f"num_bins must be a whole number of at least 2. Received: {num_bins!r}")
-        if not 0 < bound < math.inf:
-            raise ValueError(f"bound must be positive and finite. Received: {bound}")
-        self.num_bins = num_bins
-        self.bound = bound
-        self.num_parameters = 3 * num_bins - 1
+        self.num_bins = check_whole("num_bins", num_bins, 2)
+        self.bound = check_positive_number("bound", bound)
+        self.num_parameters = 3 * self.num_bins - 1
 
     def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the image of `x` and the logarithm of the derivative, ``[..., M]`` each."""

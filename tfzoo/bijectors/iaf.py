@@ -29,7 +29,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfzoo.bijectors.flow import Flow
-from tfzoo.checks import check_positive
+from tfzoo.checks import check_choice, check_positive, check_widths
 from tfzoo.math.loops import repeat
 from tfzoo.networks.made import MADE
 from tfzoo.types import Tensor
@@ -79,14 +79,10 @@ class IAF(Flow):
         **kwargs: Any,
     ) -> None:
         super().__init__(latent_dim, **kwargs)
-        if transformation not in _START:
-            raise ValueError(f"transformation must be gated or affine. Received: {transformation!r}")
-        if order not in ("reversed", "permuted"):
-            raise ValueError(f"order must be reversed or permuted. Received: {order!r}")
         self.num_steps = check_positive("num_steps", num_steps)
-        self.hidden_units = tuple(int(width) for width in hidden_units)
-        self.transformation = transformation
-        self.order = order
+        self.hidden_units = check_widths("hidden_units", hidden_units)
+        self.transformation = check_choice("transformation", transformation, tuple(_START))
+        self.order = check_choice("order", order, ("reversed", "permuted"))
         self.activation = activation
         self.seed = int(seed)
         self.networks = [
@@ -95,7 +91,7 @@ class IAF(Flow):
                 hidden_units=self.hidden_units,
                 order=variables,
                 activation=activation,
-                bias=(0.0, _START[transformation]),
+                bias=(0.0, _START[self.transformation]),
                 dtype=self.dtype_policy,
                 name=f"made_{t}",
             )

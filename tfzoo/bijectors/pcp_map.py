@@ -39,7 +39,7 @@ import keras
 import tensorflow as tf
 
 from tfzoo.bijectors.flow import Flow
-from tfzoo.checks import check_positive
+from tfzoo.checks import check_between, check_positive
 from tfzoo.math.newton import Inverse, invert_gradient
 from tfzoo.networks.picnn import PICNN, ConvexFunction
 from tfzoo.types import Tensor, TensorLike
@@ -111,11 +111,9 @@ class PCPMap(Flow):
         **kwargs: Any,
     ) -> None:
         super().__init__(latent_dim, **kwargs)
-        if not 0.0 < strong_convexity < 1.0:
-            raise ValueError(f"strong_convexity must be strictly between 0 and 1. Received: {strong_convexity!r}")
         if log_det_dtype not in (None, "float64"):
             raise ValueError(f"log_det_dtype must be None or 'float64'. Received: {log_det_dtype!r}")
-        self.strong_convexity = strong_convexity
+        self.strong_convexity = check_between("strong_convexity", strong_convexity, 0, 1)
         self.log_det_dtype = log_det_dtype
         self.max_iterations = check_positive("max_iterations", max_iterations)
         self.picnn = PICNN(

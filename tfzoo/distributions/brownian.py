@@ -46,7 +46,7 @@ import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
 from tfzoo import random
-from tfzoo.checks import check_positive
+from tfzoo.checks import check_choice, check_positive
 from tfzoo.compiled import Compiled
 from tfzoo.geometry import geodesic
 from tfzoo.geometry.metric import evaluate, log_volume
@@ -121,8 +121,7 @@ class RiemannianBrownian(tfd.Distribution):
     ) -> None:
         parameters = dict(locals())
         check_h0(h0)
-        if measure not in _MEASURES:
-            raise ValueError(f"measure must be one of {', '.join(_MEASURES)}. Received: {measure!r}")
+        check_choice("measure", measure, _MEASURES)
         if (metric is None) == (metric_fn is None and embedding_fn is None):
             given = "none" if metric is None else "metric and a function"
             raise ValueError(f"one of metric, metric_fn and embedding_fn must be the geometry. Received: {given}")
@@ -285,9 +284,7 @@ class RiemannianBrownian(tfd.Distribution):
 
 def check_h0(h0: str) -> str:
     """Returns `h0`, or raises ValueError unless it is a name of the kernel's factor."""
-    if h0 not in _H0:
-        raise ValueError(f"h0 must be one of {', '.join(_H0)}. Received: {h0!r}")
-    return h0
+    return check_choice("h0", h0, _H0)
 
 
 def check_motion(z: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tfzoo import random
-from tfzoo.checks import check_positive
+from tfzoo.checks import check_positive, check_positive_number
 from tfzoo.compiled import Compiled
 from tfzoo.distributions.flow_prior import FlowPrior
 from tfzoo.distributions.standard_normal import standard_normal
@@ -73,9 +73,7 @@ class EnergyPrior(keras.layers.Layer):
         super().__init__(**kwargs)
         self.latent_dim = check_positive("latent_dim", latent_dim)
         self.num_steps = check_num_steps(num_steps)
-        if not 0 < step_size < float("inf"):
-            raise ValueError(f"step_size must be a positive number. Received: {step_size}")
-        self.step_size = step_size
+        self.step_size = check_positive_number("step_size", step_size)
         self.num_proposals = check_positive("num_proposals", num_proposals)
         if proposal is not None and proposal.latent_dim != self.latent_dim:
             raise ValueError(f"proposal must be over latent_dim = {self.latent_dim}. Received: {proposal.latent_dim}")

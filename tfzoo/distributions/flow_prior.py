@@ -24,7 +24,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tfzoo.bijectors import CouplingFlow
-from tfzoo.checks import check_positive
+from tfzoo.checks import check_choice, check_positive
 from tfzoo.distributions.standard_normal import standard_normal
 from tfzoo.types import Tensor
 
@@ -72,10 +72,8 @@ class FlowPrior(keras.layers.Layer):
         self, latent_dim: int, *, flow: str = "glow", num_steps: int = 5, width: int = 64, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        if flow not in _FLOWS:
-            raise ValueError(f"flow must be one of {', '.join(_FLOWS)}. Received: {flow!r}")
         self.latent_dim = check_positive("latent_dim", latent_dim)
-        self.flow_name = flow
+        self.flow_name = check_choice("flow", flow, tuple(_FLOWS))
         self.num_steps = check_positive("num_steps", num_steps)
         self.width = check_positive("width", width)
         self.flow = CouplingFlow(

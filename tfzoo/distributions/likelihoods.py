@@ -5,13 +5,13 @@ not track the variables inside of TFP's objects.
 """
 
 import math
-import numbers
 from typing import Any
 
 import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from tfzoo.checks import check_positive_number
 from tfzoo.types import EventShape, Tensor
 
 __all__ = ["BernoulliLikelihood", "GaussianLikelihood", "get"]
@@ -60,10 +60,7 @@ class GaussianLikelihood(keras.layers.Layer):
 
     def __init__(self, scale: float | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        number = isinstance(scale, numbers.Real) and not isinstance(scale, bool)
-        if scale is not None and not (number and math.isfinite(scale) and scale > 0):
-            raise ValueError(f"scale must be a positive number, or None to learn it. Received: {scale!r}")
-        self.scale = scale
+        self.scale = None if scale is None else check_positive_number("scale", scale)
         self.log_scale = None
 
     def build(self, input_shape: object = None) -> None:

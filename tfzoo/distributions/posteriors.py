@@ -15,7 +15,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tfzoo.bijectors.flow import Flow
-from tfzoo.checks import check_positive
+from tfzoo.checks import check_choice, check_positive
 from tfzoo.distributions.standard_normal import standard_normal
 from tfzoo.types import Tensor
 
@@ -108,8 +108,7 @@ class FlowPosterior(keras.layers.Layer):
 
     def __init__(self, flow: Flow, *, context_dim: int | None = 64, base: str = "encoder", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if base not in ("encoder", "standard"):
-            raise ValueError(f"base must be encoder or standard. Received: {base!r}")
+        check_choice("base", base, ("encoder", "standard"))
         if context_dim is None and base == "standard":
             raise ValueError("context_dim must be a width where base is standard. Received: None")
         self.flow = flow

@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfzoo.checks import check_positive
+from tfzoo.checks import check_between, check_choice, check_positive
 from tfzoo.geometry import curves, metric
 from tfzoo.geometry.arguments import EmbeddingFn, as_points, check_functions
 from tfzoo.geometry.exponential import exponential_map
@@ -108,8 +108,7 @@ def solve(
     check_functions(embedding_fn, metric_fn)
     z0, z1 = _end_points(z0, z1)
     basis = _basis(curve, num_nodes, num_points)
-    if isinstance(tolerance, bool) or not isinstance(tolerance, (int, float)) or not 0 < tolerance < 1:
-        raise ValueError(f"tolerance must be a number between 0 and 1. Received: {tolerance!r}")
+    tolerance = check_between("tolerance", tolerance, 0, 1)
     check_positive("max_iterations", max_iterations)
     check_positive("block_size", block_size)
     size, shape = z0.shape[-1], tf.shape(z0)
@@ -129,7 +128,7 @@ def solve(
         residuals_fn,
         basis.values,
         coefficients,
-        tolerance=float(tolerance),
+        tolerance=tolerance,
         max_iterations=max_iterations,
         block_size=block_size,
     )
@@ -236,8 +235,7 @@ def _end_points(z0: TensorLike, z1: TensorLike) -> tuple[Tensor, Tensor]:
 
 
 def _basis(curve: str, num_nodes: int, num_points: int) -> curves.Basis:
-    if curve not in _CURVES:
-        raise ValueError(f"curve must be one of {_CURVES}. Received: {curve!r}")
+    check_choice("curve", curve, _CURVES)
     if curve == "discrete":
         return curves.chain(num_points)
     check_positive("num_nodes", num_nodes)

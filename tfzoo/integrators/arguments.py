@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from tfzoo.checks import check_whole
 from tfzoo.types import Tensor, TensorLike
 
 __all__ = ["as_non_negative", "as_positive", "as_step_sizes", "as_tensor", "check_num_steps", "step_size_at"]
@@ -81,8 +82,6 @@ def check_num_steps(num_steps: int) -> int:
     """Returns `num_steps`.
 
     Raises:
-      ValueError: if it is not an int from 0 on.
+      ValueError: if it is not a whole number of at least 0.
     """
-    if not isinstance(num_steps, (int, np.integer)) or isinstance(num_steps, bool) or num_steps < 0:
-        raise ValueError(f"num_steps must be an int from 0 on. Received: {num_steps!r}")
-    return int(num_steps)
+    return check_whole("num_steps", num_steps, 0)

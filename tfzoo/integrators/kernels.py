@@ -25,8 +25,9 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfzoo import random
+from tfzoo.checks import check_positive
 from tfzoo.integrators import phase_space, quasi_symplectic, short_run
-from tfzoo.integrators.arguments import as_non_negative, as_step_sizes, check_num_steps
+from tfzoo.integrators.arguments import as_non_negative, as_step_sizes
 from tfzoo.math import value_and_gradient
 from tfzoo.types import LogProbFn, Seed, Tensor, TensorLike
 
@@ -255,7 +256,7 @@ class GeneralizedHamiltonianMonteCarlo(_Kernel):
       damping: nu, from 0 on, per unit of time; with 0 the momentum is never refreshed.
 
     Raises:
-      ValueError: if `num_steps` is not an int from 1 on.
+      ValueError: if `num_steps` is not a whole number of at least 1.
     """
 
     is_calibrated = True
@@ -263,8 +264,7 @@ class GeneralizedHamiltonianMonteCarlo(_Kernel):
     def __init__(
         self, target_log_prob_fn: LogProbFn, step_size: TensorLike, num_steps: int, damping: TensorLike
     ) -> None:
-        if check_num_steps(num_steps) < 1:
-            raise ValueError(f"num_steps must be at least 1. Received: {num_steps}")
+        check_positive("num_steps", num_steps)
         super().__init__(
             target_log_prob_fn=target_log_prob_fn, step_size=step_size, num_steps=num_steps, damping=damping
         )

@@ -32,7 +32,8 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tfzoo import random
-from tfzoo.integrators.arguments import as_positive, check_num_steps
+from tfzoo.checks import check_positive
+from tfzoo.integrators.arguments import as_positive
 from tfzoo.integrators.phase_space import within_reach
 from tfzoo.math import repeat
 from tfzoo.math.jacobians import value_and_jacobian
@@ -146,8 +147,7 @@ def integrate(
     Raises:
       ValueError: as `step`, or for no step.
     """
-    if check_num_steps(num_steps) == 0:
-        raise ValueError("num_steps must be at least 1. Received: 0")
+    num_steps = check_positive("num_steps", num_steps)
     position = state.position
     duration = _as_duration(duration, position) / num_steps
     jitter = check_jitter(jitter)

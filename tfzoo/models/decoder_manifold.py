@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfzoo.checks import check_positive
+from tfzoo.checks import check_positive, check_positive_number, check_whole
 from tfzoo.compiled import Compiled
 from tfzoo.geometry import geodesic
 from tfzoo.models.amortised import AmortisedModel
@@ -67,18 +67,16 @@ class DecoderManifold(AmortisedModel):
         has_network = likelihood == "gaussian" and scale is None
         single = unit if has_network else scale
         super().__init__(event_shape=event_shape, likelihood=likelihood, scale=single, **kwargs)
-        if check_positive("num_nodes", num_nodes) < 2:
-            raise ValueError(f"num_nodes must be at least 2, the ends of a curve. Received: {num_nodes}")
-        self.num_nodes = num_nodes
+        self.num_nodes = check_whole("num_nodes", num_nodes, 2)  # the ends of a curve
         self.num_centres = check_positive("num_centres", num_centres)
-        self.beta = beta
-        self._scale = scale
+        self.beta = None if beta is None else check_positive_number("beta", beta)
+        self._scale = None if scale is None else check_positive_number("scale", scale)
         self.scale_network: RBFScale | None = None
         if has_network:
             self.scale_network = RBFScale(
                 self.event_shape,
                 num_centres=self.num_centres,
-                beta=1.0 / self.latent_dim if beta is None else beta,
+                beta=1.0 / self.latent_dim if self.beta is None else self.beta,
                 dtype=self.variable_dtype,
                 name="scale",
             )

@@ -25,6 +25,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfzoo.checks import check_positive_number
 from tfzoo.integrators import leapfrog, phase_space
 from tfzoo.integrators.arguments import step_size_at
 from tfzoo.models.phase_space import PhaseSpaceModel
@@ -63,7 +64,7 @@ class HamiltonianVAE(PhaseSpaceModel):
     ) -> None:
         super().__init__(event_shape=event_shape, **kwargs)
         self.tempering = tempering or ("none" if self.annealed else "fixed")
-        self.initial_temperature = initial_temperature
+        self.initial_temperature = check_positive_number("initial_temperature", initial_temperature)
         if self.tempering not in _TEMPERINGS or (self.annealed and self.tempering != "none"):
             raise ValueError(
                 f"tempering must be one of {', '.join(_TEMPERINGS)}, and none where the bound is annealed. "
@@ -71,7 +72,7 @@ class HamiltonianVAE(PhaseSpaceModel):
             )
         if self.num_steps and self.tempering == "fixed":
             self.temperature = ConstrainedVariable(
-                (), initial_temperature, lower=1.0, dtype=self.variable_dtype, name="temperature"
+                (), self.initial_temperature, lower=1.0, dtype=self.variable_dtype, name="temperature"
             )
         if self.num_steps and self.tempering == "free":
             self.cooling = ConstrainedVariable(

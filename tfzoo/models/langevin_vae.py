@@ -20,6 +20,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfzoo.checks import check_number, check_positive_number
 from tfzoo.integrators import phase_space, quasi_symplectic
 from tfzoo.integrators.arguments import step_size_at
 from tfzoo.models.phase_space import PhaseSpaceModel
@@ -60,16 +61,14 @@ class LangevinVAE(PhaseSpaceModel):
         **kwargs: Any,
     ) -> None:
         super().__init__(event_shape=event_shape, step_size_range=step_size_range, **kwargs)
-        if damping is not None and not 0 <= damping < float("inf"):
-            raise ValueError(f"damping must be a number from 0 on, or None. Received: {damping}")
-        if initial_temperature is not None and not 0 < initial_temperature < float("inf"):
-            raise ValueError(f"initial_temperature must be positive, or None. Received: {initial_temperature}")
+        self.damping = None if damping is None else check_number("damping", damping, 0)
+        if initial_temperature is not None:
+            initial_temperature = check_positive_number("initial_temperature", initial_temperature)
         if self.annealed and (noise or initial_temperature != 1.0):
             raise ValueError(
                 "annealed goes without noise and with initial_temperature 1. "
                 f"Received: noise={noise}, initial_temperature={initial_temperature}"
             )
-        self.damping = damping
         self.initial_temperature = initial_temperature
         self.noise = noise
         if self.num_steps and initial_temperature is None:

@@ -39,11 +39,12 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tfzoo import random
-from tfzoo.checks import check_positive
+from tfzoo.checks import check_choice, check_positive, check_positive_number
 from tfzoo.compiled import Compiled
 from tfzoo.distributions.energy_prior import EnergyPrior
 from tfzoo.distributions.flow_prior import FlowPrior
 from tfzoo.integrators import short_run
+from tfzoo.integrators.arguments import check_num_steps
 from tfzoo.models.mcmc import MCMCModel
 from tfzoo.objectives import annealed
 from tfzoo.types import Seed, Tensor, TensorLike
@@ -101,8 +102,7 @@ class LatentEBM(MCMCModel):
         step_size: float = 0.1,
         **kwargs: Any,
     ) -> None:
-        if contrast not in _CONTRASTS:
-            raise ValueError(f"contrast must be one of {', '.join(_CONTRASTS)}. Received: {contrast!r}")
+        check_choice("contrast", contrast, _CONTRASTS)
         if prior is None:
             dtype = keras.dtype_policies.get(kwargs.get("dtype")).variable_dtype
             prior = EnergyPrior(
@@ -128,8 +128,8 @@ class LatentEBM(MCMCModel):
             **kwargs,
         )
         self.contrast = contrast
-        self.prior_num_steps = prior_num_steps
-        self.prior_step_size = prior_step_size
+        self.prior_num_steps = check_num_steps(prior_num_steps)
+        self.prior_step_size = check_positive_number("prior_step_size", prior_step_size)
         if contrast == "chain":
             self.prior_diverged = keras.metrics.Mean(name="prior_diverged")
         self._compiled_normalizer = Compiled(self._annealed_normalizer)

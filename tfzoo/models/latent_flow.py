@@ -23,6 +23,7 @@ from typing import Any
 
 import keras
 
+from tfzoo.checks import check_positive
 from tfzoo.models import top_down
 from tfzoo.models.mcmc import MCMCModel
 
@@ -77,8 +78,8 @@ class LatentFlow(MCMCModel):
             **kwargs,
         )
         self.flow = flow
-        self.flow_steps = flow_steps
-        self.flow_width = flow_width
+        self.flow_steps = check_positive("flow_steps", flow_steps)
+        self.flow_width = check_positive("flow_width", flow_width)
         self.build()
 
     def get_config(self) -> dict:

@@ -22,7 +22,7 @@ import keras
 import tensorflow as tf
 
 from tfzoo import random
-from tfzoo.checks import check_positive
+from tfzoo.checks import check_positive, check_positive_number
 from tfzoo.compiled import Compiled
 from tfzoo.models import inpainting, top_down
 from tfzoo.models.iaf_vae import IAFVAE
@@ -78,9 +78,10 @@ class LatentFlowVAE(IAFVAE):
         own |= {"likelihood": likelihood, "prior": prior}
         super().__init__(event_shape=event_shape, latent_dim=latent_dim, **own, **kwargs)
         self.flow = flow
-        self.flow_steps = flow_steps
-        self.flow_width = flow_width
-        self.width, self.first_size = width, first_size
+        self.flow_steps = check_positive("flow_steps", flow_steps)
+        self.flow_width = check_positive("flow_width", flow_width)
+        self.width = check_positive_number("width", width)
+        self.first_size = check_positive("first_size", first_size)
         self._compiled_chains = Compiled(functools.partial(top_down.posterior_chains, self))
 
     def inpaint(

@@ -28,7 +28,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tfzoo import random
-from tfzoo.checks import check_positive
+from tfzoo.checks import check_choice, check_positive, check_positive_number
 from tfzoo.compiled import Compiled
 from tfzoo.integrators import short_run
 from tfzoo.integrators.arguments import check_num_steps
@@ -101,19 +101,15 @@ class MCMCModel(LatentVariableModel):
         sizes = {"width": width, "first_size": first_size, "dtype": kwargs.get("dtype")}
         own = top_down.generator(decoder, event_shape, latent_dim, scale, likelihood=likelihood, **sizes)
         super().__init__(event_shape=event_shape, latent_dim=latent_dim, likelihood=likelihood, **own, **kwargs)
-        self.width, self.first_size = width, first_size
+        self.width = check_positive_number("width", width)
+        self.first_size = check_positive("first_size", first_size)
         self.autocast = False  # codes pass through `call`, and must not be rounded to half precision there
-        for name, value, valid in (("chain", chain, _CHAINS), ("inference", inference, _INFERENCES)):
-            if value not in valid:
-                raise ValueError(f"{name} must be one of {', '.join(valid)}. Received: {value!r}")
-        if not 0 < step_size < float("inf"):
-            raise ValueError(f"step_size must be a positive number. Received: {step_size}")
-        self.chain = chain
+        self.chain = check_choice("chain", chain, _CHAINS)
         self.num_steps = check_num_steps(num_steps)
-        self.step_size = step_size
+        self.step_size = check_positive_number("step_size", step_size)
         self.noise = noise
         self.num_learning_steps = check_positive("num_learning_steps", num_learning_steps)
-        self.inference = inference
+        self.inference = check_choice("inference", inference, _INFERENCES)
         self.num_annealing_steps = check_positive("num_annealing_steps", num_annealing_steps)
         self._compiled_chains = Compiled(functools.partial(top_down.posterior_chains, self))
         self._compiled_bound = Compiled(self._annealed_bound)

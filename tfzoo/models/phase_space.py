@@ -32,7 +32,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tfzoo import random
-from tfzoo.checks import check_positive
+from tfzoo.checks import check_between, check_number, check_positive
 from tfzoo.distributions.posteriors import GaussianPosterior
 from tfzoo.integrators import annealing, phase_space
 from tfzoo.integrators.arguments import check_num_steps
@@ -78,8 +78,7 @@ class PhaseSpaceModel(AmortisedModel):
     ) -> None:
         super().__init__(event_shape=event_shape, **kwargs)
         self.num_steps = check_num_steps(num_steps)
-        self.step_size = step_size
-        self.step_size_range = tuple(step_size_range)
+        self.step_size_range = tuple(check_number("step_size_range", end, 0) for end in step_size_range)
         self.step_size_per_step = step_size_per_step
         self.learn_step_size = learn_step_size
         self.second_order = second_order
@@ -87,15 +86,14 @@ class PhaseSpaceModel(AmortisedModel):
         self.diverged = keras.metrics.Mean(name="diverged")
         dtype = self.variable_dtype
         self._set_posterior(GaussianPosterior(self.latent_dim, dtype=dtype, name="posterior"))
-        if len(self.step_size_range) != 2 or not 0 <= self.step_size_range[0] < self.step_size_range[1] < float("inf"):
+        if len(self.step_size_range) != 2 or not self.step_size_range[0] < self.step_size_range[1]:
             raise ValueError(f"step_size_range must be a pair that rises from 0 or more. Received: {step_size_range}")
         low, high = self.step_size_range
-        if not low < step_size < high:
-            raise ValueError(f"step_size must be strictly between {low} and {high}. Received: {step_size}")
+        self.step_size = check_between("step_size", step_size, low, high)
         if self.num_steps:
             shape = (self.num_steps, self.latent_dim) if step_size_per_step else (self.latent_dim,)
             self.step_size_layer = ConstrainedVariable(
-                shape, step_size, lower=low, upper=high, dtype=dtype, trainable=learn_step_size, name="step_size"
+                shape, self.step_size, lower=low, upper=high, dtype=dtype, trainable=learn_step_size, name="step_size"
             )
         if self.num_steps and annealed:
             self.inverse_temperatures = InverseTemperatures(self.num_steps, dtype=dtype, name="inverse_temperatures")

@@ -55,7 +55,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tfzoo import random
-from tfzoo.checks import check_positive
+from tfzoo.checks import check_choice, check_positive, check_whole
 from tfzoo.compiled import Compiled
 from tfzoo.distributions.brownian import RiemannianBrownian, check_motion
 from tfzoo.distributions.brownian_prior import BrownianPrior
@@ -119,9 +119,7 @@ class RiemannianVAE(DecoderManifold):
         decoder: keras.layers.Layer | None = None,
         **kwargs: Any,
     ) -> None:
-        if training not in _TRAINING:
-            raise ValueError(f"training must be one of {', '.join(_TRAINING)}. Received: {training!r}")
-        paper = training == "paper"
+        paper = check_choice("training", training, _TRAINING) == "paper"
         shape, size = check_event_shape(event_shape), check_positive("latent_dim", latent_dim)
         dtype = keras.dtype_policies.get(kwargs.get("dtype"))
         if prior is None:
@@ -152,9 +150,7 @@ class RiemannianVAE(DecoderManifold):
             decoder=decoder,
             **kwargs,
         )
-        if isinstance(first_stage_epochs, bool) or not isinstance(first_stage_epochs, int) or first_stage_epochs < 0:
-            raise ValueError(f"first_stage_epochs must be an int from 0 on. Received: {first_stage_epochs!r}")
-        self.first_stage_epochs = first_stage_epochs
+        self.first_stage_epochs = check_whole("first_stage_epochs", first_stage_epochs, 0)
         self.training = training
         self.is_brownian = isinstance(self.prior_layer, BrownianPrior)
         self.own_signatures = ("sample_brownian",) if self.is_brownian else ()

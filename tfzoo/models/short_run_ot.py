@@ -32,7 +32,7 @@ import keras
 import tensorflow as tf
 
 from tfzoo import random
-from tfzoo.checks import check_positive
+from tfzoo.checks import check_choice, check_number, check_positive
 from tfzoo.integrators import short_run
 from tfzoo.models.mcmc import MCMCModel
 from tfzoo.models.transport_correction import TransportCorrection
@@ -82,13 +82,9 @@ class ShortRunOT(MCMCModel):
         if chain != "persistent":
             raise ValueError(f"chain must be persistent: what is corrected are stored codes. Received: {chain!r}")
         super().__init__(event_shape=event_shape, chain=chain, **kwargs)
-        if not 0 <= alpha <= 1:
-            raise ValueError(f"alpha must be in [0, 1]. Received: {alpha}")
-        if target not in _TARGETS:
-            raise ValueError(f"target must be one of {', '.join(_TARGETS)}. Received: {target!r}")
-        self.alpha = alpha
+        self.alpha = check_number("alpha", alpha, 0, 1)
         self.correction_interval = check_positive("correction_interval", correction_interval)
-        self.target = target
+        self.target = check_choice("target", target, _TARGETS)
         # Weights, so that a training that is resumed goes on as it would have.
         self.corrected, self.uncorrected_epochs = (
             self.add_weight(

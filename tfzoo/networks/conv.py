@@ -24,6 +24,7 @@ from typing import Any
 
 import keras
 
+from tfzoo.checks import check_positive
 from tfzoo.networks.inputs import network_input
 from tfzoo.networks.transposed import Conv2DTranspose, Conv3DTranspose
 from tfzoo.types import EventShape
@@ -154,6 +155,7 @@ def dcgan_decoder(
     Raises:
       ValueError: for another `first_size`.
     """
+    first_size = check_positive("first_size", first_size)
     if first_size not in (4, 8):
         raise ValueError(f"first_size must be 4 or 8. Received: {first_size}")
     multiples = _multiples(event_shape)

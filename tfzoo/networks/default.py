@@ -13,6 +13,7 @@ from typing import Any
 
 import keras
 
+from tfzoo.checks import check_positive_number
 from tfzoo.networks import conv, mlp
 from tfzoo.networks.generator import generator as image_generator
 from tfzoo.types import EventShape
@@ -75,6 +76,7 @@ def generator(
     Raises:
       ValueError: for a width or a first size of other shapes.
     """
+    check_positive_number("width", width)
     activation = "tanh" if likelihood == "gaussian" else None
     if first_size != 4 and not _is_dcgan(event_shape):
         raise ValueError(

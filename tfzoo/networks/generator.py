@@ -19,6 +19,7 @@ from typing import Any
 
 import keras
 
+from tfzoo.checks import check_positive_number
 from tfzoo.networks.inputs import network_input
 from tfzoo.networks.transposed import Conv2DTranspose
 from tfzoo.types import EventShape
@@ -50,8 +51,7 @@ def generator(
     """
     if len(event_shape) != 3 or tuple(event_shape[:2]) != (28, 28):
         raise ValueError(f"event_shape must be (28, 28, C) for this generator. Received: {tuple(event_shape)}")
-    if not 0 < width < float("inf"):
-        raise ValueError(f"width must be a positive number. Received: {width}")
+    check_positive_number("width", width)
     units, wide, narrow = (max(1, round(width * count)) for count in (_UNITS, *_FILTERS))
     xavier = "glorot_normal"
     return keras.Sequential(

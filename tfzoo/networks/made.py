@@ -22,6 +22,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfzoo.checks import check_positive, check_widths
 from tfzoo.types import Tensor
 
 __all__ = ["MADE"]
@@ -58,14 +59,12 @@ class MADE(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.latent_dim = latent_dim
-        self.num_outputs = num_outputs
-        self.hidden_units = tuple(hidden_units)
+        self.latent_dim = check_positive("latent_dim", latent_dim)
+        self.num_outputs = check_positive("num_outputs", num_outputs)
+        self.hidden_units = check_widths("hidden_units", hidden_units)
         self.order = tuple(range(latent_dim)) if order is None else tuple(int(i) for i in order)
         self.activation = activation
         self.bias = tuple(bias or [0.0] * num_outputs)
-        if not self.hidden_units or any(width < 1 for width in self.hidden_units):
-            raise ValueError(f"hidden_units must be one width or more. Received: {hidden_units!r}")
         if sorted(self.order) != list(range(latent_dim)):
             raise ValueError(f"order must be a permutation of 0..{latent_dim - 1}. Received: {order!r}")
 

@@ -36,6 +36,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from tfzoo.checks import check_choice, check_positive, check_widths
 from tfzoo.types import Tensor, TensorLike
 
 __all__ = ["PICNN", "ConvexFunction", "ConvexLayer"]
@@ -146,26 +147,14 @@ class PICNN(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(autocast=False, **kwargs)  # inputs keep their precision too
-        context_widths = hidden_units if context_units is None else context_units
-        for name, widths in (
-            ("latent_dim", [latent_dim]),
-            ("hidden_units", hidden_units),
-            ("context_units", context_widths),
-        ):
-            if not widths or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in widths):
-                received = latent_dim if name == "latent_dim" else widths
-                wanted = "a whole number" if name == "latent_dim" else "whole numbers, each"
-                raise ValueError(f"{name} must be {wanted} of at least 1. Received: {received!r}")
-        if len(context_widths) != len(hidden_units):
+        self.latent_dim = check_positive("latent_dim", latent_dim)
+        self.hidden_units = check_widths("hidden_units", hidden_units)
+        self.context_units = None if context_units is None else check_widths("context_units", context_units)
+        if self.context_units is not None and len(self.context_units) != len(self.hidden_units):
             raise ValueError(
-                f"context_units must be as many as hidden_units, {len(hidden_units)}. Received: {context_units!r}"
+                f"context_units must be as many as hidden_units, {len(self.hidden_units)}. Received: {context_units!r}"
             )
-        if nonnegative not in ("softplus", "projection"):
-            raise ValueError(f"nonnegative must be 'softplus' or 'projection'. Received: {nonnegative!r}")
-        self.latent_dim = latent_dim
-        self.hidden_units = tuple(hidden_units)
-        self.context_units = None if context_units is None else tuple(context_units)
-        self.nonnegative = nonnegative
+        self.nonnegative = check_choice("nonnegative", nonnegative, ("softplus", "projection"))
 
     def build(self, z_shape: Sequence[int | None], context_shape: Sequence[int | None] | None = None) -> None:
         """Makes the weights for contexts of the shape ``[..., E]``, or for none."""

@@ -23,7 +23,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfzoo.checks import check_positive
+from tfzoo.checks import check_positive, check_positive_number
 from tfzoo.types import EventShape, Tensor, TensorLike
 
 __all__ = ["RBFScale"]
@@ -57,9 +57,7 @@ class RBFScale(keras.layers.Layer):
         super().__init__(**kwargs)
         self.event_shape = tuple(check_positive("event_shape", size) for size in event_shape)
         self.num_centres = check_positive("num_centres", num_centres)
-        if not (isinstance(beta, (int, float)) and 0 < beta < float("inf")):
-            raise ValueError(f"beta must be a positive number. Received: {beta!r}")
-        self.beta = float(beta)
+        self.beta = check_positive_number("beta", beta)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         size = input_shape[-1]

@@ -39,6 +39,7 @@ import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
 from tfzoo import random
+from tfzoo.checks import check_positive
 from tfzoo.objectives.bounds import log_mean_exp
 from tfzoo.types import LogProbFn, Seed, Tensor, TensorLike
 
@@ -107,13 +108,9 @@ def log_prob_bounds(
     Raises:
       ValueError: if a number is not positive, the schedule does not rise from 0 to 1, or shapes do not agree.
     """
-    for name, value in {
-        "num_steps": num_steps,
-        "num_chains": num_chains,
-        "num_leapfrog_steps": num_leapfrog_steps,
-    }.items():
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1. Received: {value}")
+    num_steps = check_positive("num_steps", num_steps)
+    num_chains = check_positive("num_chains", num_chains)
+    num_leapfrog_steps = check_positive("num_leapfrog_steps", num_leapfrog_steps)
     betas = sigmoidal_schedule(num_steps) if schedule is None else np.asarray(schedule, np.float64)
     if betas.shape != (num_steps + 1,) or betas[0] != 0 or betas[-1] != 1 or not np.all(np.diff(betas) > 0):
         raise ValueError(f"schedule must rise from 0 to 1 in {num_steps} steps. Received: {betas}")

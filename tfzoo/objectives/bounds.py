@@ -15,6 +15,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tfzoo import random
+from tfzoo.checks import check_positive
 from tfzoo.types import LogProbFn, Seed, Tensor
 
 __all__ = ["elbo", "iwae", "log_mean_exp"]
@@ -27,9 +28,7 @@ def log_mean_exp(log_weights: Tensor, axis: int = 0) -> Tensor:
 
 
 def _log_weights(log_joint: LogProbFn, posterior: tfd.Distribution, num_samples: int, seed: Seed) -> Tensor:
-    if num_samples < 1:
-        raise ValueError(f"num_samples must be at least 1. Received: {num_samples}")
-    z = random.sample(posterior, num_samples, random.as_seed(seed))  # [S, B, D]
+    z = random.sample(posterior, check_positive("num_samples", num_samples), random.as_seed(seed))  # [S, B, D]
     return log_joint(z) - posterior.log_prob(z)  # [S, B]
 
 

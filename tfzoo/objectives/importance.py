@@ -16,6 +16,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tfzoo import random
+from tfzoo.checks import check_positive
 from tfzoo.types import LogProbFn, Seed, Tensor
 
 __all__ = ["Estimate", "estimate", "estimate_from_weights", "log_prob"]
@@ -106,10 +107,8 @@ def estimate_from_weights(
     Raises:
       ValueError: as `estimate`.
     """
-    if num_samples < 1:
-        raise ValueError(f"num_samples must be at least 1. Received: {num_samples}")
-    if chunk_size is not None and chunk_size < 1:
-        raise ValueError(f"chunk_size must be at least 1. Received: {chunk_size}")
+    num_samples = check_positive("num_samples", num_samples)
+    chunk_size = None if chunk_size is None else check_positive("chunk_size", chunk_size)
     seed = random.as_seed(seed)
     if chunk_size is None:
         # A batch of unknown size: a guess that suits a request.
