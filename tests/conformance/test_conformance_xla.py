@@ -1,8 +1,10 @@
 """Models train under XLA: asked for by name, since the CPU does not by itself, and with the same noise."""
 
 import numpy as np
+import pytest
+import tensorflow as tf
 
-from tests.conformance.cases import TRAINING_CASES
+from tests.conformance.cases import TRAINING_CASES, Case
 
 
 def test_the_same_losses_and_updates_with_and_without(image_case):
@@ -22,3 +24,10 @@ def test_the_same_losses_and_updates_with_and_without(image_case):
 def test_a_bernoulli_whose_gradient_infers_trains_under_xla():
     model = TRAINING_CASES[-1].compiled(jit_compile=True)
     assert np.isfinite(model.fit(TRAINING_CASES[-1].images(4), verbose=0).history["loss"]).all()
+
+
+@pytest.mark.parametrize("name", ["vae", "latent_flow"])
+def test_one_seed_gives_the_same_samples_with_and_without(name):
+    model = Case(name, "image").model()
+    compiled = tf.function(lambda: model.sample(4, seed=1), autograph=False, jit_compile=True)()
+    np.testing.assert_allclose(compiled, model.sample(4, seed=1), atol=1e-6)

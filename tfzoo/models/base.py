@@ -186,7 +186,7 @@ class LatentVariableModel(PriorOptimizer, abc.ABC):
         return self.decode(self._prior_codes(prior, num_samples, seed))
 
     def _prior_codes(self, prior: tfd.Distribution, num_samples: int, seed: Tensor) -> Tensor:
-        return prior.sample(num_samples, seed=seed) if seed.shape.rank == 1 else random.sample(prior, 1, seed)[0]
+        return random.sample(prior, num_samples, seed) if seed.shape.rank == 1 else random.sample(prior, 1, seed)[0]
 
     def _tempered_prior(self, temperature: float) -> tfd.Distribution:
         if temperature == 1:
