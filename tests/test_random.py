@@ -150,6 +150,20 @@ def test_sample_of_a_normal_has_its_moments():
         np.testing.assert_array_less(np.abs(draws.std(0) - 0.5), 4.5 * 0.5 / np.sqrt(8_000))
 
 
+@pytest.mark.parametrize("dtype", [tf.int32, tf.float32])
+def test_sample_of_a_bernoulli_has_its_mean_in_eager_code_and_the_same_draws_under_xla(dtype):
+    images = tfd.Independent(tfd.Bernoulli(logits=tf.reshape(LOC, [4, 5, 1]), dtype=dtype), 2)
+
+    def draw():
+        return random.sample(images, 4_000, tf.constant(SEEDS[0]))
+
+    draws = draw()
+    assert (draws.shape, draws.dtype) == ((4_000, 4, 5, 1), dtype)
+    error = images.stddev() / np.sqrt(4_000)
+    np.testing.assert_array_less(np.abs(np.mean(draws, axis=0) - images.mean()), 4.5 * error)
+    np.testing.assert_array_equal(tf.function(draw, autograph=False, jit_compile=True)(), draws)
+
+
 def test_one_seed_samples_as_many_rows_as_the_distribution_has():
     seed = random.as_seed(3)
     assert random.sample(tfd.Independent(tfd.Normal(LOC, 1.0), 1), 2, seed).shape == (2, 4, 5)

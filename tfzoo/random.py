@@ -168,10 +168,11 @@ def _bits(sizes: list[int | Tensor], seed: Tensor, dtype: tf.DType) -> Tensor:
 def sample(distribution: tfd.Distribution, num_samples: int | Tensor, seed: Tensor) -> Tensor:
     """Draws ``[S, B, D]`` from a distribution over latents, batch ``[B]`` (or batch ``[]`` and one seed per example).
 
-    With one seed ``[2]`` a batch ``[]`` gives ``[S, D]``. With one seed per example each row of the result depends on
-    its own seed and its own parameters only. Normals and bijectors of them are drawn for all rows at once and by
-    `normal`, and a distribution that has a `sample_each(num_samples, seed)` by that, from ``[B, 2]`` to ``[S, B, D]``;
-    any other one by its own `sample`, row by row where there is one seed per example.
+    With one seed ``[2]`` a batch ``[]`` gives ``[S, D]``, and events may be images. With one seed per example each row
+    of the result depends on its own seed and its own parameters only. Normals and bijectors of them are drawn for all
+    rows at once and by `normal`, Bernoullis by `bernoulli` where there is one seed, and a distribution that has a
+    `sample_each(num_samples, seed)` by that, from ``[B, 2]`` to ``[S, B, D]``; any other one by its own `sample`, row
+    by row where there is one seed per example, which may have other numbers under XLA.
 
     Raises:
       ValueError: if there is another number of seeds than of examples.
@@ -198,6 +199,10 @@ def sample(distribution: tfd.Distribution, num_samples: int | Tensor, seed: Tens
             sizes = [tf.shape(seed)[0], sizes[-1]]
         return base.loc + base.scale * normal([num_samples, *sizes], seed, base.dtype)
     if not per_example:
+        if isinstance(distribution, tfd.Independent) and isinstance(distribution.distribution, tfd.Bernoulli):
+            probs = distribution.distribution.probs_parameter()
+            probs = tf.broadcast_to(probs, tf.concat([[num_samples], tf.shape(probs)], 0))
+            return tf.cast(bernoulli(probs, seed), distribution.dtype)
         return distribution.sample(num_samples, seed=seed)
     if batch.rank == 0:
         rows = tf.map_fn(

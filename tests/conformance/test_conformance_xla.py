@@ -31,3 +31,16 @@ def test_one_seed_gives_the_same_samples_with_and_without(name):
     model = Case(name, "image").model()
     compiled = tf.function(lambda: model.sample(4, seed=1), autograph=False, jit_compile=True)()
     np.testing.assert_allclose(compiled, model.sample(4, seed=1), atol=1e-6)
+
+
+@pytest.mark.slow
+def test_one_seed_gives_the_same_completions_with_and_without():
+    """Each step samples the missing pixels."""
+    case = Case("vae", "image")
+    model, x = case.model(), case.images(2)
+
+    def complete():
+        return model.inpaint(x, np.arange(6)[:, np.newaxis] < 2, 1, seed=1, num_steps=2)
+
+    compiled = tf.function(complete, autograph=False, jit_compile=True)()
+    np.testing.assert_allclose(compiled, complete(), atol=1e-5)

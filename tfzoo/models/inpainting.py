@@ -88,7 +88,7 @@ def metropolis_within_gibbs(
     seen = tf.reshape(tf.broadcast_to(x, shape), tf.shape(mask))
 
     def fill(z: Tensor, seed: Tensor) -> Tensor:
-        return tf.where(mask, seen, likelihood(z).sample(seed=seed))
+        return tf.where(mask, seen, random.sample(likelihood(z), 1, seed)[0])
 
     def log_ratio(images: Tensor, q: tfd.Distribution, z: Tensor) -> Tensor:
         return likelihood(z).log_prob(images) + log_prior(z) - q.log_prob(z)
