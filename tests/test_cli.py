@@ -741,7 +741,9 @@ def test_inpainting_shows_how_uncertain_it_is(masked: pathlib.Path, capsys) -> N
     assert capsys.readouterr().err.strip().endswith("at least 2 for a deviation. Received: 1")
 
 
-def test_an_export_has_the_steps_asked_for(masked: pathlib.Path, tmp_path: pathlib.Path, monkeypatch) -> None:
+def test_an_export_has_the_samples_and_steps_asked_for(
+    masked: pathlib.Path, tmp_path: pathlib.Path, monkeypatch
+) -> None:
     calls = []
     monkeypatch.setattr("tfzoo.models.saved_model.write", lambda model, path, **options: calls.append(options))
     monkeypatch.setattr(
@@ -749,3 +751,6 @@ def test_an_export_has_the_steps_asked_for(masked: pathlib.Path, tmp_path: pathl
     )
     assert run("export", str(masked), str(tmp_path / "served"), "--samples", "5", "--steps", "3") == 0
     assert calls == [{"num_samples": 5, "num_steps": 3}, {"num_steps": 3}]
+    calls.clear()
+    assert run("export", str(masked), str(tmp_path / "served")) == 0
+    assert calls == [{"num_samples": None, "num_steps": None}, {"num_steps": None}]  # the model's own

@@ -16,10 +16,13 @@ __all__ = ["export_and_verify"]
 @RUN
 @click.argument("path", metavar="DIR", type=click.Path(path_type=pathlib.Path))
 @click.option(
-    "--samples", default=100, show_default=True, type=click.IntRange(1), help="Behind the signature log_prob."
+    "--samples",
+    type=click.IntRange(1),
+    help="Behind the signature log_prob [default: the model's own]. Models without an encoder anneal so many chains "
+    "for each image: seconds to minutes a request, and some runs of them here.",
 )
-@click.option("--steps", type=click.IntRange(1), help="Of the chains that infer, where a model has such.")
-def _export(run: pathlib.Path, path: pathlib.Path, samples: int, steps: int | None) -> None:
+@click.option("--steps", type=click.IntRange(1), help="Of a Markov chain that infers [default: the model's own].")
+def _export(run: pathlib.Path, path: pathlib.Path, samples: int | None, steps: int | None) -> None:
     """Write a SavedModel, and check it in a fresh process.
 
     That process imports TensorFlow only; its numbers are compared with the model's.
@@ -28,7 +31,9 @@ def _export(run: pathlib.Path, path: pathlib.Path, samples: int, steps: int | No
     export_and_verify(model, path, samples, steps)
 
 
-def export_and_verify(model: LatentVariableModel, path: pathlib.Path, samples: int, steps: int | None = None) -> None:
+def export_and_verify(
+    model: LatentVariableModel, path: pathlib.Path, samples: int | None = None, steps: int | None = None
+) -> None:
     """Exports a model, checks the export in a fresh process, and says how well it agrees."""
     model.export(path, num_samples=samples, num_steps=steps)
     differences = verification.verify_export(model, path, num_steps=steps)

@@ -34,7 +34,7 @@ def _quickstart(out: pathlib.Path, epochs: int) -> None:
     console.print("[bold]3. Look[/bold] at samples and reconstructions")
     draw_pictures(folder)
     console.print("[bold]4. Export[/bold] a SavedModel for TensorFlow Serving, and check it")
-    export_and_verify(runs.load(folder)[1], folder / "saved_model", 100)
+    export_and_verify(runs.load(folder)[1], folder / "saved_model")
     say("model", folder / "model.keras")
     say("history", folder / "history.csv")
     say("TensorBoard logs", folder / "logs")
