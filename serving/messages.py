@@ -3,7 +3,7 @@
 The package tensorflow-serving-api has them all, but importing it imports TensorFlow, which a client does not need and
 which takes seconds. A pool of our own also lives beside an imported TensorFlow: in the default pool, two definitions of
 one message clash. Fields that are not named here are kept as unknown ones. Names, numbers and types are compared with
-those of tensorflow-serving-api in tests/serving/test_messages.py.
+those of tensorflow-serving-api in tests/serving/test_serving_messages.py.
 
 Reference: https://github.com/tensorflow/serving/tree/master/tensorflow_serving/apis
 """

@@ -5,11 +5,15 @@ import importlib
 import importlib.util
 import inspect
 import pathlib
+import re
 
 import pytest
 
 import tfzoo
 from tfzoo import registry
+from tfzoo.models.amortised import AmortisedModel
+from tfzoo.models.base import LatentVariableModel
+from tfzoo.models.mcmc import MCMCModel
 
 pytestmark = pytest.mark.fast
 
@@ -288,3 +292,20 @@ def test_the_package_offers_what_it_promises():
     promised |= {"geometry", "networks", "objectives", "random"}
     assert promised <= set(tfzoo.__all__)
     assert {"iwae", "vae"} <= set(tfzoo.list_models())
+
+
+def test_tests_that_the_source_names_are_there():
+    sources = [*FILES, *(file for name in ("export", "serving") for file in (ROOT.parent / name).rglob("*.py"))]
+    named = {name for file in sources for name in re.findall(r"\btest_\w+\.py\b", file.read_text())}
+    assert named
+    assert named <= {file.name for file in (ROOT.parent / "tests").rglob("*.py")}
+
+
+def test_who_adds_a_model_is_told_all_that_it_must_implement():
+    owed = LatentVariableModel.__abstractmethods__
+    for text in (
+        (ROOT.parent / "CONTRIBUTING.md").read_text(),
+        (ROOT / "models" / "base.py").read_text().split('"""')[1],
+    ):
+        assert {*owed, "call"} <= set(re.findall(r"`(\w+)`", text))
+    assert not AmortisedModel.__abstractmethods__ | MCMCModel.__abstractmethods__

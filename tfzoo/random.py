@@ -2,7 +2,7 @@
 
 A seed is a pair ``int32 [2]``, or one pair per example ``int32 [B, 2]``. With a pair per example, an example's noise
 depends on its own pair only, never on the size of the batch or on its neighbours: what an endpoint needs that joins
-the requests of several clients. This is the only file that knows of replicas.
+the requests of several clients. Replicas of `tf.distribute` draw by different seeds, of `fold_in_replica`.
 
 Every draw names its algorithm (Philox), since the default changes with the device. TensorFlow turns the same bits into
 other floating-point numbers under XLA, so `uniform` and `normal` do that themselves: a seed gives the same noise in

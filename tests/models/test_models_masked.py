@@ -246,7 +246,7 @@ def test_an_export_has_a_number_of_steps_of_its_own():
     with pytest.raises(ValueError, match=r"^num_steps must be a whole number of at least 1\. Received: 0$"):
         saved_model.signatures(model, num_steps=0)
     vae = tfzoo.create_model("vae", event_shape=SHAPE, latent_dim=3)
-    with pytest.raises(ValueError, match=r"^num_steps is of models that infer by a Markov chain\. Received: "):
+    with pytest.raises(ValueError, match=r"^num_steps is of models with the signature inpaint\. Received: "):
         saved_model.signatures(vae, num_steps=3)
 
 

@@ -1,12 +1,15 @@
 """What every model's exported signatures do with rows that are none, or no numbers."""
 
+import inspect
+import re
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import tfzoo
-from tfzoo.models.saved_model import signatures
+from tfzoo.models import saved_model
 
 SHAPE = (4, 4, 1)
 SEEDS = np.array([[1, 2], [3, 4], [-5, 6], [7, 8]], np.int32)
@@ -31,7 +34,7 @@ def functions(request):
     inputs["mask"][:, 0, 1] = 0.0
     table = {}
     num_steps = 3 if "inpaint" in model.own_signatures else None  # of its chains
-    for name, function in signatures(model, num_samples=1, num_points=3, num_steps=num_steps).items():
+    for name, function in saved_model.signatures(model, num_samples=1, num_points=3, num_steps=num_steps).items():
         own = {key: tf.constant(inputs[key]) for key in function.structured_input_signature[1]}
 
         def call(values, function=function):
@@ -39,6 +42,12 @@ def functions(request):
 
         table[name] = (call, own, call(own))
     return table
+
+
+def test_each_signature_is_described():
+    described = re.findall(r"^\| (\w+) ", saved_model.__doc__, re.MULTILINE)
+    names = re.findall(r'^ +"(\w+)": \(', inspect.getsource(saved_model.signatures), re.MULTILINE)
+    assert set(described) == {"signature", *names}
 
 
 def test_no_rows_are_answered_by_none(functions):

@@ -2,8 +2,8 @@
 
     z ~ p(z),  x ~ p(x | decoder(z)),  and q or a Markov chain for z given x
 
-A subclass brings the inference. It implements `call` (images to a dict of tensors) and `bound` (that dict to nats per
-example), from which `compute_loss` makes the loss that Keras's own `train_step` minimises, and `_encode`.
+A subclass brings the inference: `call` (images to a dict of tensors), `bound` (that dict to nats per example, the loss
+of Keras's own `train_step`), `_encode`, `log_prob` and `annealing_start`. `AmortisedModel` and `MCMCModel` have all.
 """
 
 import abc
@@ -372,7 +372,7 @@ class LatentVariableModel(PriorOptimizer, abc.ABC):
         Args:
           path: a folder that does not exist yet, or an earlier export, which is replaced once the new one is whole.
           **kwargs: `num_samples` of `log_prob` (100, or 16 annealed chains), `num_points` of `interpolate` (10),
-            `num_steps` of the chains of models that infer by such (None: the model's own).
+            `num_steps` of the chains of models that infer or inpaint by such (None: the model's own).
 
         Raises:
           ValueError: if `path` cannot be written or is a folder of something else.

@@ -8,7 +8,8 @@
 | reconstruct (also serving_default) | images, seed | images |
 | log_prob | images, seed | log_prob, nats, by importance sampling, or annealed, with `num_samples` samples or chains |
 | score | images, seed | score, -log p(x, z): higher is more anomalous |
-| inpaint | images, mask, seed | images, completed; of models that infer by a Markov chain |
+| inpaint | images, mask, seed | images, completed by a chain; of models that infer by one, and of `latent_flow_vae` |
+| sample_brownian | z, seed | images, of where motions from z end; of `riemannian_vae` with its Brownian prior |
 | interpolate | start, end | images ``[B, num_points, *event_shape]`` |
 
 Images and masks are float32 ``[B, *event_shape]``, z float32 ``[B, D]``, seed int32 ``[B, 2]``: one pair per example,
@@ -58,14 +59,14 @@ def signatures(
         model's own.
 
     Raises:
-      ValueError: if a number is not positive, or `num_steps` is given for a model with an encoder.
+      ValueError: if a number is not positive, or `num_steps` is given for a model without the signature `inpaint`.
     """
     if num_samples is None:
         num_samples = model.num_served_samples
     check_positive("num_samples", num_samples)
     check_positive("num_points", num_points)
     if num_steps is not None and "inpaint" not in model.own_signatures:
-        raise ValueError(f"num_steps is of models that infer by a Markov chain. Received: num_steps={num_steps}")
+        raise ValueError(f"num_steps is of models with the signature inpaint. Received: num_steps={num_steps}")
     steps = {} if num_steps is None else {"num_steps": check_positive("num_steps", num_steps)}
     options = steps if model.takes_masks else {}  # of `encode` and what uses it
     images = tf.TensorSpec([None, *model.event_shape], tf.float32)
