@@ -49,6 +49,17 @@ def test_nll_is_the_mean_of_the_importance_estimates(model, images, dataset) -> 
     assert report["standard_error"] == pytest.approx(values.std(ddof=1) / np.sqrt(30), rel=1e-4)
     assert report["num_images"] == 30
     assert 0 < report["sampling_error"] < report["standard_error"]
+    assert report["sampling_error"] == pytest.approx(sampling_error(model, dataset, num_samples=50, seed=3), rel=1e-3)
+
+
+def sampling_error(model, dataset, *, num_samples, seed) -> float:
+    """Returns the standard error of the mean over images, from that of each image's estimate."""
+    variances = []
+    for i, batch in enumerate(dataset):
+        noise = random.fold_in(random.as_seed(seed), i)
+        estimate = model.estimate_log_prob(batch["image"], num_samples, noise, chunk_size=32)
+        variances.extend(np.asarray(estimate.standard_error) ** 2)
+    return np.sqrt(np.sum(variances)) / len(variances)
 
 
 def test_mse_is_per_pixel(model, images, dataset) -> None:
@@ -207,6 +218,28 @@ def test_ais_of_a_chain_starts_from_the_prior(chain_model, dataset) -> None:
     assert "from the prior" in report["estimator"]
     assert report["ais"] == pytest.approx(-np.mean(exact), abs=0.1)
     assert abs(report["bdmc_gap"]) < 0.3
+
+
+def test_the_gap_is_the_upper_bound_less_the_lower_one(model, dataset) -> None:
+    """Without a temperature in between, and far from the posterior, they are far apart."""
+    options = {"event_shape": (6,), "latent_dim": 2, "likelihood": "gaussian", "scale": 0.01, "seed": 0}
+    sharp = tfzoo.create_model("vae", **options)
+    sharp.decoder.set_weights(model.decoder.get_weights())
+    annealing = evaluation.Annealing(num_images=30, num_steps=1, num_chains=1)
+    report = evaluation.evaluate(sharp, dataset, ["ais"], annealing=annealing)["ais"]
+    assert report["bdmc_gap"] > 4 * report["bdmc_gap_standard_error"] > 0
+
+
+def test_batches_of_generated_images_are_not_the_same_ones(monkeypatch) -> None:
+    seen = []
+    score = metrics.inception_score
+    monkeypatch.setattr(
+        evaluation.tfzoo_metrics, "inception_score", lambda p, **options: seen.append(p) or score(p, **options)
+    )
+    model = tfzoo.create_model("vae", event_shape=(8, 8, 1), latent_dim=2, seed=0)
+    dataset = tfzoo.data.load("digits", "test", batch_size=100)
+    evaluation.evaluate(model, dataset, ["inception_score"], dataset_name="digits", num_generated=600)
+    assert len(np.unique(seen[0], axis=0)) > 590  # they are made 500 at a time
 
 
 @pytest.mark.parametrize(("count", "splits"), [(200, 10), (35, 3), (19, 1), (2, 1)])

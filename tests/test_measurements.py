@@ -17,6 +17,8 @@ from tfzoo import measurements, runs
         ("test", {"value_range": [0.0, 1.0], "data_dir": "here"}, {}, None),
         ("test", {"binarize": "dynamic"}, {"binarize": "dynamic", "seed": 7}, None),
         ("train", {"binarize": "dynamic"}, {"binarize": "dynamic", "seed": 7}, "data"),
+        ("train", {"mask": "square:3"}, {"mask": "square:3", "seed": 7}, "data"),
+        ("test", {"mask": "square:3"}, {"mask": "square:3", "seed": 7}, None),
         ("train", {}, {"seed": 7}, None),
         ("test", {"binarize": "dynamic"}, {}, "data"),
         ("test", {"value_range": [-1.0, 1.0]}, {}, "data"),

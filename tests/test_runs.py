@@ -51,6 +51,16 @@ def test_what_is_evaluated_is_binarised_once(tmp_path: pathlib.Path) -> None:
     assert (one != two).any()
 
 
+def test_test_images_are_binarised_alike_for_every_run() -> None:
+    def images(split: str, seed: int) -> np.ndarray:
+        config = runs.RunConfig("vae", "digits", {}, {"binarize": "dynamic"}, seed=seed)
+        return np.concatenate([batch["image"] for batch in runs.load_split(config, split, shuffle=False)])
+
+    for split in ("validation", "test"):
+        np.testing.assert_array_equal(images(split, 0), images(split, 7))
+    assert (images("train", 0) != images("train", 7)).any()
+
+
 def test_a_folder_that_is_no_run_is_one_sentence(tmp_path: pathlib.Path) -> None:
     (tmp_path / "config.json").write_text("{ half")
     for call in (runs.load, runs.train):
