@@ -1,5 +1,7 @@
 """`fit` takes what Keras takes: arrays, dicts, pairs, datasets of them; and so do validation, `evaluate`, `predict`."""
 
+import math
+
 import keras
 import numpy as np
 import pytest
@@ -83,6 +85,15 @@ def test_sample_weights_weigh_examples(training_case, shape):
     inference = model(x, seed=0)
     loss = model.compute_loss(x, y_pred=inference, sample_weight=tf.constant(weights.reshape(shape)))
     np.testing.assert_allclose(loss, -np.mean(weights * model.bound(tf.constant(x), inference)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("bound", [math.nan, math.inf, -math.inf])
+def test_a_weight_of_0_leaves_an_image_out_whatever_its_bound(bound, monkeypatch):
+    model, x = TRAINING_CASES[0].model(), TRAINING_CASES[0].images(3)
+    inference = model(x, seed=0)
+    monkeypatch.setattr(type(model), "bound", lambda *_: tf.constant([-1.0, bound, -2.0]))
+    loss = model.compute_loss(x, y_pred=inference, sample_weight=tf.constant([1.0, 0.0, 2.0]))
+    np.testing.assert_allclose(loss, 5.0 / 3.0, rtol=1e-6)
 
 
 def test_images_that_weigh_nothing_teach_nothing_and_cost_nothing(image_case):

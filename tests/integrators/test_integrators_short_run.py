@@ -202,6 +202,11 @@ def test_many_steps_draw_their_noise_in_blocks(monkeypatch):
     ]
     np.testing.assert_allclose(state.position, 0.3 * np.sum(np.concatenate(noise), axis=0), rtol=1e-10)
     assert state.trace.shape == (8, 4)
+    sizes, position = np.linspace(0.9, 0.1, 8), np.ones([4, 2])
+    for s, each in zip(sizes, np.concatenate(noise), strict=True):
+        position = (1 - 0.5 * s**2) * position + s * each
+    state = integrate(np.ones([4, 2]), standard_normal, step_size=sizes[:, np.newaxis], num_steps=8, seed=1)
+    np.testing.assert_allclose(state.position, position, rtol=1e-10)
 
 
 def test_no_step_is_the_start():

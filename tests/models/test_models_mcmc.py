@@ -20,6 +20,7 @@ from tests.models.linear_gaussian import (
     posterior_mean,
     simulate,
 )
+from tfzoo import random
 from tfzoo.integrators import short_run
 from tfzoo.models import persistent_chains, top_down
 
@@ -59,6 +60,25 @@ def test_descent_ends_at_the_mode():
     _, x = simulate(5)
     model = linear_model(step_size=0.3, num_steps=30)
     np.testing.assert_allclose(model.encode(x, seed=0), posterior_mean(x), atol=1e-6)
+
+
+@pytest.mark.fast
+def test_descent_takes_twenty_times_the_steps_of_training():
+    _, x = simulate(3)
+    model = linear_model(step_size=0.05, num_steps=2)
+    codes = model.encode(x, seed=0)
+    np.testing.assert_array_equal(codes, model.encode(x, seed=0, num_steps=40))
+    assert not np.allclose(codes, model.encode(x, seed=0, num_steps=39), rtol=1e-6)
+
+
+@pytest.mark.fast
+def test_both_ends_of_an_interpolation_have_noise_of_their_own():
+    _, x = simulate(3)
+    model = linear_model(num_steps=1, inference="short_run")
+    path = model.interpolate(x, x, 2, seed=0)
+    for end, seed in enumerate(random.split(random.as_seed(0))):
+        np.testing.assert_allclose(path[:, end], model.reconstruct(x, seed), rtol=1e-10)
+    assert not np.allclose(path[:, 0], path[:, 1], rtol=1e-3)
 
 
 def test_a_long_chain_samples_the_posterior(test_seed):

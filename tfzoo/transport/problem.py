@@ -138,7 +138,7 @@ class Problem:
         """Returns by how much one matching of two rows is better than the other, as a median over some."""
         source, target = (points[:: max(1, len(points) // _SOME)] for points in (self.source, self.target))
         values = 2.0 * np.einsum("nd,md->nm", source, target)
-        # What a row has at all targets, or a target at all rows, makes no difference. Medians, for the sake of far points.
+        # What a row has at all targets, or a target at all rows, makes no difference. Medians ignore far points.
         values -= np.median(values, axis=0)
         values -= np.median(values, axis=1, keepdims=True)
         return float(np.median(np.abs(values)))
