@@ -241,6 +241,31 @@ def test_a_diverged_chain_stands_where_it_was_sound_last(integrator):
     assert not state.is_finite[0]
 
 
+def test_a_chain_diverges_where_a_step_leads_beyond_reach_and_back():
+    """The middle, where the density is asked for, is held at the edge; from there the kick throws it back."""
+    reach = np.float32(np.finfo(np.float32).max ** 0.25)
+    start = quasi_symplectic.init([[0.0], [0.0]], [[0.9 * reach], [0.4 * reach]])
+    state = quasi_symplectic.step(start, lambda z: 0.4 * standard_normal(z), step_size=4.0)
+    np.testing.assert_array_equal(state.is_finite, [False, True])
+    np.testing.assert_array_equal(state.position[0], start.position[0])
+    np.testing.assert_array_equal(state.momentum[0], start.momentum[0])
+
+
+@each_integrator
+def test_first_order_option_of_the_inverse_treats_gradients_as_constants(integrator):
+    """On N(0, I) one step back by hand, without what the gradient depends on."""
+    t, gradients = 0.3, {}
+    position, momentum = tf.constant([0.4, -1.0]), tf.constant([0.5, 0.2])
+    for second_order in (True, False):
+        with tf.GradientTape() as tape:
+            tape.watch(position)
+            start = integrator.init(position, momentum)
+            back = integrator.inverse_step(start, standard_normal, step_size=t, second_order=second_order)
+        gradients[second_order] = tape.gradient(back.position, position)
+    np.testing.assert_allclose(gradients[True], np.full(2, 1.0 - t**2 / 2), rtol=1e-6)
+    np.testing.assert_allclose(gradients[False], np.ones(2), rtol=1e-6)
+
+
 def test_within_reach_is_where_squares_of_squares_are_finite():
     reach = np.float32(np.finfo(np.float32).max ** 0.25)
     vectors = np.array([[0.0, -1e9], [reach * 1.001, 0.0], [np.nan, 0.0], [0.0, -np.inf]], np.float32)
@@ -275,15 +300,17 @@ def test_a_chain_that_a_large_step_throws_out_leaves_the_gradients_of_shared_wei
     assert all(np.all(np.isfinite(gradient)) for gradient in tape.gradient(loss, [weights, t]))
 
 
-@pytest.mark.parametrize("integrator", [quasi_symplectic, leapfrog])
-def test_the_log_density_is_never_asked_for_at_nan(integrator):
+@each_integrator
+@pytest.mark.parametrize("direction", ["step", "inverse_step"])
+def test_the_log_density_is_never_asked_for_at_nan(integrator, direction):
     def log_prob_fn(z):
         with tf.control_dependencies([tf.debugging.assert_all_finite(z, "asked for at NaN")]):
             return -0.5 * tf.reduce_sum(z**2, axis=-1)
 
     @tf.function
     def after_a_step(step_size):
-        return integrator.step(integrator.init([[1.0, 2.0]], [[1.0, 1.0]]), log_prob_fn, step_size=step_size)
+        start = integrator.init([[1.0, 2.0]], [[1.0, 1.0]])
+        return getattr(integrator, direction)(start, log_prob_fn, step_size=step_size)
 
     state = after_a_step(tf.constant(np.nan))
     assert not state.is_finite[0]

@@ -165,6 +165,18 @@ def test_a_langevin_chain_that_diverges_stands_still_and_leaves_the_others_alone
     np.testing.assert_array_equal(end[::2], alone[::2])
 
 
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    "kernel", [Langevin(targets.standard_normal, 0.1, 0.5), ShortRun(targets.standard_normal, 0.1)]
+)
+def test_a_langevin_chain_that_starts_beyond_reach_stays_there(kernel):
+    position = tf.constant([[1e30, 2.0], [np.inf, 0.0], [0.5, 0.5]])
+    end, results = kernel.one_step(position, kernel.bootstrap_results(position), seed=0)
+    np.testing.assert_array_equal(results.is_finite, [False, False, True])
+    np.testing.assert_array_equal(end[:2], position[:2])
+    assert np.all(end[2] != position[2])
+
+
 # === tfp.mcmc ===
 
 KERNELS = {

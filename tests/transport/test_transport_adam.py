@@ -7,6 +7,7 @@ import tensorflow as tf
 from tests.reference import transport as reference
 from tests.transport.clouds import cloud
 from tfzoo.transport import divergence, semidiscrete
+from tfzoo.transport.dual_adam import minimize_dual
 
 pytestmark = pytest.mark.fast
 
@@ -61,6 +62,14 @@ def test_a_warm_start_is_shorter(solved):
     source, target, solution = solved
     warm = semidiscrete.solve(source, target, method="adam", initial_potentials=solution.potentials)
     assert int(warm.num_iterations) < 0.5 * int(solution.num_iterations)
+
+
+def test_the_first_step_is_as_long_as_the_learning_rate_says():
+    """The means of gradients and of their squares, which start at 0, are made up for that."""
+    source, target, halves = tf.fill([4, 1], 0.5), tf.constant([[-1.0], [1.0]]), tf.fill([2], 0.5)
+    # The second cell has all mass at both looks: what is found is the potentials after the first step.
+    results = minimize_dual(source, target, tf.fill([4], 0.25), halves, tf.zeros([2]), 0.0, 2, 4)
+    np.testing.assert_allclose(results[4], [3e-3, -3e-3], rtol=1e-4)
 
 
 @pytest.mark.parametrize("n", [30, 60])
