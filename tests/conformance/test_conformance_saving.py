@@ -55,6 +55,24 @@ def test_training_goes_on_from_a_file_as_if_there_had_been_none(training_case, t
     np.testing.assert_allclose(here, there, rtol=1e-5)
 
 
+def learning(model):
+    """Returns how many weights of each part learn."""
+    return {name: len(part.trainable_weights) for name, part in model._parts().items()}
+
+
+@pytest.mark.fast
+def test_what_is_frozen_stays_frozen(case, tmp_path):
+    model = case.compiled()
+    parts = [part for part in model._parts().values() if part.trainable_weights]
+    for part in parts:
+        part.trainable = False
+        assert learning(type(model).from_config(model.get_config())) == learning(model)
+        part.trainable = True
+    parts[-1].trainable = False
+    model.save(tmp_path / "model.keras")
+    assert learning(keras.saving.load_model(tmp_path / "model.keras")) == learning(model)
+
+
 @pytest.mark.fast
 def test_weights_alone_can_be_saved(case, tmp_path):
     model, other, x = case.model(), case.model(), case.images(2)

@@ -11,26 +11,16 @@ import os
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tfzoo import random
 from tfzoo.checks import check_positive
 from tfzoo.distributions import EnergyPrior, FlowPrior, likelihoods, priors
-from tfzoo.models import divergence, sample_weights, saved_model
+from tfzoo.models import saved_model
+from tfzoo.models.bound_training import BoundTraining
 from tfzoo.models.masked import as_visible, not_for_masks
-from tfzoo.models.prior_optimizer import PriorOptimizer
-from tfzoo.models.replicas import mean_or_zero, num_replicas
-from tfzoo.models.validation import (
-    as_images,
-    as_latents,
-    check_event_shape,
-    check_images,
-    check_mask,
-    check_prior,
-    values_in_range,
-)
+from tfzoo.models.validation import as_images, as_latents, check_event_shape, check_prior
 from tfzoo.networks import default
 from tfzoo.types import Seed, Tensor, TensorLike
 
@@ -39,7 +29,7 @@ __all__ = ["LatentVariableModel"]
 _TEMPERED = (priors.StandardNormalPrior, FlowPrior, EnergyPrior)
 
 
-class LatentVariableModel(PriorOptimizer, abc.ABC):
+class LatentVariableModel(BoundTraining):
     """Base class of the zoo's models.
 
     Args:
@@ -60,6 +50,12 @@ class LatentVariableModel(PriorOptimizer, abc.ABC):
     # False where the prior's density is known up to a constant.
     has_normalised_prior = True
     has_encoder = False
+
+    # Signatures of an export beside those of every model.
+    own_signatures: tuple[str, ...] = ()
+
+    # Whether the best epoch has the lowest validation loss, or is the last; losses of a first stage are another kind.
+    selects_on_validation, first_stage_epochs = True, 0
 
     def __init__(
         self,
@@ -241,94 +237,7 @@ class LatentVariableModel(PriorOptimizer, abc.ABC):
         weights = tf.linspace(tf.zeros([], z0.dtype), tf.ones([], z0.dtype), num_points)[:, tf.newaxis]
         return z0[:, tf.newaxis] + weights * (z1 - z0)[:, tf.newaxis]  # [B, num_points, D]
 
-    # === Training ===
-
-    # Whether inference and learning can do with a part of the pixels: data may have a "mask".
-    takes_masks = False
-
-    # Signatures of an export beside those of every model.
-    own_signatures: tuple[str, ...] = ()
-
-    # Whether the best epoch has the lowest validation loss, or is the last; losses of a first stage are another kind.
-    selects_on_validation, first_stage_epochs = True, 0
-
-    @abc.abstractmethod
-    def bound(self, x: Tensor, inference: dict[str, Tensor], training: bool = False) -> Tensor:
-        """Returns what training raises, in nats ``[B]``, for images and what `call` made of them."""
-
-    def compute_loss(
-        self,
-        x: TensorLike = None,
-        y: TensorLike = None,
-        y_pred: Any = None,
-        sample_weight: Tensor | None = None,
-        training: bool = True,
-    ) -> Tensor:
-        """Returns minus the mean bound plus the networks' own losses; `y` is not used."""
-        x = self._asserted(self._as_images(x))
-        return self._loss(self.bound(x, y_pred, training), sample_weight)
-
-    def _loss(self, bound: Tensor, sample_weight: Tensor | None) -> Tensor:
-        """Returns the loss of a batch, ``[]``, from its bounds ``[B]``."""
-        if sample_weight is not None:
-            weight = tf.reshape(tf.cast(sample_weight, bound.dtype), tf.shape(bound))  # from [B] or [B, 1]
-            bound = tf.math.multiply_no_nan(bound, weight)  # a weight of 0 leaves out, whatever the bound is
-        loss = -self._mean_bound(bound) + sum(tf.cast(loss, bound.dtype) for loss in self.losses)
-        # Gradients are summed over replicas, and Keras does not scale a model's own loss.
-        return loss / num_replicas()
-
-    def _mean_bound(self, bound: Tensor) -> Tensor:
-        return mean_or_zero(bound)
-
-    def predict_step(self, data: TensorLike) -> Tensor:
-        """Returns reconstructions: what `predict` gives for each batch."""
-        x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-        return self.reconstruct(self._asserted(self._as_images(x)))
-
-    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
-        """Trains as `keras.Model.fit`, and stops with a ValueError where the data or the loss is not finite.
-
-        `x` is images, a dict with the key "image", or a `tf.data.Dataset` of either; `sample_weight` needs no labels.
-        """
-        self._check_data(x)
-        return divergence.fit(super().fit, self._own_callbacks(), x, *args, **kwargs)
-
-    def _own_callbacks(self) -> list[keras.callbacks.Callback]:
-        """Returns the callbacks that training needs, beside the user's."""
-        return []
-
-    def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Evaluates the loss as `keras.Model.evaluate`; data as in `fit`."""
-        self._check_data(x)
-        call = sample_weights.bind(super().evaluate, x, *args, **kwargs)
-        with divergence.one_sentence():
-            return super().evaluate(*call.args, **call.kwargs)
-
-    def predict(self, x: Any, *args: Any, **kwargs: Any) -> np.ndarray:
-        """Returns reconstructions ``[N, *event_shape]`` as `keras.Model.predict`; data as in `fit`."""
-        self._check_data(x)
-        with divergence.one_sentence():
-            return super().predict(x, *args, **kwargs)
-
-    def _check_data(self, x: Any) -> None:
-        """Raises ValueError for data that no training step could take, as far as it can be seen before the first."""
-        if isinstance(x, tf.data.Dataset):
-            x, _, _ = keras.utils.unpack_x_y_sample_weight(x.element_spec)
-        if isinstance(x, (dict, np.ndarray, tf.TensorSpec)) or tf.is_tensor(x):
-            check_images(x, self.event_shape, self.likelihood_layer.value_range)
-        if isinstance(x, dict) and "mask" in x:
-            if not self.takes_masks:
-                raise not_for_masks(x)
-            check_mask(x["mask"], self.event_shape)
-
-    def _asserted(self, x: Tensor) -> Tensor:
-        """Returns `x`, which fails at run time where it holds what the likelihood cannot take."""
-        value_range = self.likelihood_layer.value_range
-        message = f"images must be numbers in {value_range}, the range of the likelihood. Received: others, or NaN"
-        check = tf.debugging.Assert(values_in_range(x, value_range), [message])
-        # XLA leaves the check out; a NaN is then caught in the loss.
-        with tf.control_dependencies([check] if check is not None else []):
-            return tf.identity(x)
+    # === What it is given ===
 
     def _as_images(self, x: TensorLike, name: str = "images") -> Tensor:
         if isinstance(x, dict) and "mask" in x:  # it would be silently left out
@@ -389,12 +298,19 @@ class LatentVariableModel(PriorOptimizer, abc.ABC):
             "decoder": keras.saving.serialize_keras_object(self.decoder),
             "prior": keras.saving.serialize_keras_object(self.prior_layer),
             "seed": self.seed,
+            # Keras keeps this of the layers of its own models only: what was frozen would learn again once loaded.
+            "frozen": [i for i, layer in enumerate(self._flatten_layers()) if not layer.trainable],
         }
 
     @classmethod
     def from_config(cls, config: dict, custom_objects: dict | None = None) -> "LatentVariableModel":
         config = dict(config, event_shape=tuple(config["event_shape"]))
+        frozen = config.pop("frozen", ())  # older files have none
         for key in ("encoder", "decoder", "prior", "posterior"):
             if isinstance(config.get(key), dict):
                 config[key] = keras.saving.deserialize_keras_object(config[key], custom_objects=custom_objects)
-        return cls(**config)
+        model = cls(**config)
+        layers = list(model._flatten_layers())
+        for i in frozen:
+            layers[i].trainable = False
+        return model
