@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from unittest import mock
 
 import nibabel
 import numpy as np
@@ -741,11 +742,29 @@ def test_inpainting_shows_how_uncertain_it_is(masked: pathlib.Path, capsys) -> N
     assert capsys.readouterr().err.strip().endswith("at least 2 for a deviation. Received: 1")
 
 
+def test_an_export_that_does_not_verify_leaves_the_earlier_one(
+    trained: pathlib.Path, tmp_path: pathlib.Path, monkeypatch, capsys
+) -> None:
+    served = tmp_path / "served"
+    served.mkdir()
+    (served / "saved_model.pb").write_text("earlier")
+    monkeypatch.setattr("tfzoo.models.saved_model.write", lambda model, path, **options: path.mkdir())
+    refuse = mock.Mock(side_effect=ValueError("the export must give the model's numbers. Received: encode off by 1"))
+    monkeypatch.setattr("tfzoo.verification.verify_export", refuse)
+    assert run("export", str(trained), str(served)) == 1
+    assert capsys.readouterr().err.strip().endswith("Received: encode off by 1")
+    assert refuse.call_args.args[1] != served
+    assert [path.name for path in tmp_path.iterdir()] == ["served"]
+    assert (served / "saved_model.pb").read_text() == "earlier"
+
+
 def test_an_export_has_the_samples_and_steps_asked_for(
     masked: pathlib.Path, tmp_path: pathlib.Path, monkeypatch
 ) -> None:
     calls = []
-    monkeypatch.setattr("tfzoo.models.saved_model.write", lambda model, path, **options: calls.append(options))
+    monkeypatch.setattr(
+        "tfzoo.models.saved_model.write", lambda model, path, **options: path.mkdir() or calls.append(options)
+    )
     monkeypatch.setattr(
         "tfzoo.verification.verify_export", lambda model, path, **options: calls.append(options) or {"encode": 0.0}
     )

@@ -21,13 +21,14 @@ request time, and the third would give every client another's stream. Shapes are
 not.
 """
 
+import contextlib
 import functools
 import math
 import os
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
@@ -39,7 +40,7 @@ from tfzoo.types import Tensor
 if TYPE_CHECKING:
     from tfzoo.models.base import LatentVariableModel
 
-__all__ = ["signatures", "write"]
+__all__ = ["replacing", "signatures", "write"]
 
 
 def signatures(
@@ -142,13 +143,14 @@ def _rows_matched(values: dict[str, Tensor]) -> dict[str, Tensor]:
         return {name: tf.identity(value) for name, value in values.items()}
 
 
-def write(model: "LatentVariableModel", path: str | os.PathLike, **kwargs: Any) -> None:
-    """Writes the SavedModel of `model` at `path`: beside it first, then by renaming.
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
+    """Gives a folder beside `path`, which is not there yet; what is written there takes its place at the end.
+
+    Where writing fails, or what is done with the new one before, `path` stays as it was, and nothing stays beside it.
 
     Args:
-      model: any model of the zoo.
       path: a folder that does not exist yet, or an earlier SavedModel, which is then replaced.
-      **kwargs: of `signatures`.
 
     Raises:
       ValueError: if `path` cannot be written, or is a file or a folder of something else.
@@ -156,10 +158,6 @@ def write(model: "LatentVariableModel", path: str | os.PathLike, **kwargs: Any) 
     path = pathlib.Path(path).absolute()
     if path.exists() and not (path / "saved_model.pb").exists() and not (path.is_dir() and not any(path.iterdir())):
         raise ValueError(f"path must be a new folder or an earlier export. Received: {path}")
-    module = tf.Module()
-    # What the signatures capture has to hang on the saved object.
-    module.captured = [weight.value for weight in model.weights]
-    functions = signatures(model, **kwargs)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         work = pathlib.Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
@@ -167,7 +165,7 @@ def write(model: "LatentVariableModel", path: str | os.PathLike, **kwargs: Any) 
         raise ValueError(f"path must be writable ({error.strerror}). Received: {path}") from None
     new, old = work / "new", work / "old"
     try:
-        tf.saved_model.save(module, str(new), signatures=functions)
+        yield new
         new.chmod(0o755)  # a server may run as another user
         if path.exists():
             path.rename(old)
@@ -178,3 +176,22 @@ def write(model: "LatentVariableModel", path: str | os.PathLike, **kwargs: Any) 
         if old.exists() and not path.exists():
             old.rename(path)
         shutil.rmtree(work)
+
+
+def write(model: "LatentVariableModel", path: str | os.PathLike, **kwargs: Any) -> None:
+    """Writes the SavedModel of `model` at `path`: beside it first, then by renaming.
+
+    Args:
+      model: any model of the zoo.
+      path: as for `replacing`.
+      **kwargs: of `signatures`.
+
+    Raises:
+      ValueError: as `replacing`.
+    """
+    module = tf.Module()
+    # What the signatures capture has to hang on the saved object.
+    module.captured = [weight.value for weight in model.weights]
+    functions = signatures(model, **kwargs)
+    with replacing(path) as new:
+        tf.saved_model.save(module, str(new), signatures=functions)
