@@ -9,6 +9,7 @@ from tensorflow_probability import distributions as tfd
 
 from tests.bijectors.test_bijectors_flows import CONTEXT, base, points, ring, shaken
 from tfzoo.bijectors import PCPMap
+from tfzoo.math import newton
 
 each_kind = pytest.mark.parametrize("nonnegative", ["softplus", "projection"])
 
@@ -143,6 +144,21 @@ def test_round_trip_of_networks_far_from_the_start(size, dtype, precision):
     assert found.converged.numpy().all()
     assert found.num_unconverged == 0
     np.testing.assert_allclose(found.position, z, rtol=precision, atol=precision)
+
+
+@pytest.mark.fast
+def test_a_search_that_finds_no_way_down_ends():
+    # No step leads anywhere once it is halved below rounding: what is left of 1,000 evaluations would all be the same.
+    def derivatives(z):
+        outside = tf.reduce_any(z != 0.0, axis=-1, keepdims=True)
+        gradient = tf.where(outside, tf.constant(np.nan, z.dtype), z)
+        return tf.reduce_sum(gradient, axis=-1), gradient, tf.eye(2, batch_shape=z.shape[:-1], dtype=z.dtype)
+
+    y = tf.constant([[0.0, 0.0], [1.0, 2.0]], tf.float64)
+    found = newton.invert_gradient(derivatives, y, curvature=tf.ones([], tf.float64), max_iterations=1000)
+    np.testing.assert_array_equal(found.converged, [True, False])
+    assert 52 <= found.num_iterations.numpy()[1] <= 54  # epsilon is 2^-52
+    np.testing.assert_array_equal(found.position[1], [0.0, 0.0])
 
 
 @pytest.mark.fast
