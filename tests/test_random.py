@@ -27,15 +27,8 @@ DRAWS = {
     "bijector_of_normal": lambda rows, seeds: random.sample(
         tfd.TransformedDistribution(tfd.Independent(tfd.Normal(rows, 1.0), 1), tfb.Softplus()), 6, seeds
     ),
-}
-# Drawn by TFP itself, whose numbers are others under XLA.
-FOREIGN_DRAWS = {
     "multivariate_normal": lambda rows, seeds: random.sample(tfd.MultivariateNormalDiag(rows, tf.ones(5)), 6, seeds),
-    "laplace": lambda rows, seeds: random.sample(tfd.Independent(tfd.Laplace(rows, 1.0), 1), 6, seeds),
     "batchless_sample": lambda rows, seeds: random.sample(tfd.Sample(tfd.Normal(0.0, 1.0), 5), 6, seeds),
-    "bijector_with_a_batch_over_a_base_without": lambda rows, seeds: random.sample(
-        tfd.TransformedDistribution(tfd.Sample(tfd.Normal(0.0, 1.0), 5), tfb.Shift(rows)), 6, seeds
-    ),
     "mixture": lambda rows, seeds: random.sample(
         tfd.MixtureSameFamily(
             tfd.Categorical(logits=[0.0, 1.0]),
@@ -43,6 +36,13 @@ FOREIGN_DRAWS = {
         ),
         6,
         seeds,
+    ),
+}
+# Drawn by TFP itself, whose numbers are others under XLA.
+FOREIGN_DRAWS = {
+    "laplace": lambda rows, seeds: random.sample(tfd.Independent(tfd.Laplace(rows, 1.0), 1), 6, seeds),
+    "bijector_with_a_batch_over_a_base_without": lambda rows, seeds: random.sample(
+        tfd.TransformedDistribution(tfd.Sample(tfd.Normal(0.0, 1.0), 5), tfb.Shift(rows)), 6, seeds
     ),
     "student": lambda rows, seeds: random.sample(
         tfd.MultivariateStudentTLinearOperator(3.0, rows, tf.linalg.LinearOperatorIdentity(5)), 6, seeds
@@ -148,6 +148,34 @@ def test_sample_of_a_normal_has_its_moments():
         assert draws.shape == (4_000, 4, 5)
         np.testing.assert_array_less(np.abs(draws.mean(0) - LOC), 4.5 * 0.5 / np.sqrt(4_000))
         np.testing.assert_array_less(np.abs(draws.std(0) - 0.5), 4.5 * 0.5 / np.sqrt(8_000))
+
+
+def test_sample_of_a_mixture_has_its_components_as_often_as_it_should():
+    probs = np.array([[0.0, 0.25, 0.75, 0.0], [0.5, 0.0, 0.1, 0.4]], np.float32)
+    centres = 100.0 * np.arange(8, dtype=np.float32).reshape(2, 4, 1) + [0.0, 1.0, 2.0]
+    components = tfd.MultivariateNormalDiag(tf.constant(centres, tf.float32), tf.fill([3], 0.5))
+    draws = np.asarray(
+        random.sample(tfd.MixtureSameFamily(tfd.Categorical(probs=probs), components), 4_000, tf.constant(SEEDS[1]))
+    )
+    assert draws.shape == (4_000, 2, 3)
+    which = np.abs(draws[:, :, np.newaxis] - centres).sum(-1).argmin(-1)  # [S, 2]
+    shares = (which[..., np.newaxis] == np.arange(4)).mean(0)
+    np.testing.assert_array_less(np.abs(shares - probs), 4.0 * np.sqrt(probs * (1.0 - probs) / 4_000) + 1e-9)
+    noise = (
+        draws - np.take_along_axis(np.broadcast_to(centres, (4_000, 2, 4, 3)), which[..., None, None], 2)[:, :, 0]
+    ) / 0.5
+    np.testing.assert_array_less(np.abs(noise.mean(0)), 4.0 / np.sqrt(4_000))
+    np.testing.assert_array_less(np.abs(noise.std(0) - 1.0), 4.0 / np.sqrt(8_000))
+
+
+def test_a_mixture_with_gradients_is_left_to_tfp():
+    with tf.GradientTape() as tape:
+        logits = tf.Variable([0.0, 1.0])
+        mixture = tfd.MixtureSameFamily(
+            tfd.Categorical(logits=logits), tfd.Independent(tfd.Normal([[0.0], [3.0]], 1.0), 1), reparameterize=True
+        )
+        draws = random.sample(mixture, 6, tf.constant(SEEDS[0]))
+    assert np.any(tape.gradient(draws, logits) != 0.0)
 
 
 @pytest.mark.parametrize("dtype", [tf.int32, tf.float32])

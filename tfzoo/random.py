@@ -171,8 +171,9 @@ def sample(distribution: tfd.Distribution, num_samples: int | Tensor, seed: Tens
     With one seed ``[2]`` a batch ``[]`` gives ``[S, D]``, and events may be images. With one seed per example each row
     of the result depends on its own seed and its own parameters only. Normals and bijectors of them are drawn for all
     rows at once and by `normal`, Bernoullis by `bernoulli` where there is one seed, and a distribution that has a
-    `sample_each(num_samples, seed)` by that, from ``[B, 2]`` to ``[S, B, D]``; any other one by its own `sample`, row
-    by row where there is one seed per example, which may have other numbers under XLA.
+    `sample_each(num_samples, seed)` by that, from ``[B, 2]`` to ``[S, B, D]``. Others go row by row where there is one
+    seed per example: mixtures by `uniform` and the draws of their components, and any other one by its own `sample`,
+    which may have other numbers under XLA.
 
     Raises:
       ValueError: if there is another number of seeds than of examples.
@@ -190,29 +191,54 @@ def sample(distribution: tfd.Distribution, num_samples: int | Tensor, seed: Tens
         alike = base.batch_shape.rank == batch.rank and base.batch_shape.is_compatible_with(batch)
         if base.event_shape.rank == 1 and (alike or (per_example and base.batch_shape.rank == 0)):
             return distribution.bijector.forward(sample(base, num_samples, seed))
-    if isinstance(distribution, tfd.Independent) and isinstance(distribution.distribution, tfd.Normal):
-        base = distribution.distribution
-        sizes = _sizes(base.batch_shape_tensor())
-        if base.batch_shape.rank is not None:  # a size of 1, too, stays known where the others are not
-            sizes = [size if known is None else known for size, known in zip(sizes, base.batch_shape, strict=True)]
-        if per_example:
-            sizes = [tf.shape(seed)[0], sizes[-1]]
-        return base.loc + base.scale * normal([num_samples, *sizes], seed, base.dtype)
+    if isinstance(distribution, (tfd.Independent, tfd.Sample)) and isinstance(distribution.distribution, tfd.Normal):
+        return _sample_normal(distribution, num_samples, seed)
     if not per_example:
         if isinstance(distribution, tfd.Independent) and isinstance(distribution.distribution, tfd.Bernoulli):
             probs = distribution.distribution.probs_parameter()
             probs = tf.broadcast_to(probs, tf.concat([[num_samples], tf.shape(probs)], 0))
             return tf.cast(bernoulli(probs, seed), distribution.dtype)
+        # TFP's samples of a mixture that is reparameterised have gradients that ours have not.
+        if (
+            isinstance(distribution, tfd.MixtureSameFamily)
+            and distribution.reparameterization_type == tfd.NOT_REPARAMETERIZED
+        ):
+            return _sample_mixture(distribution, num_samples, seed)
         return distribution.sample(num_samples, seed=seed)
     if batch.rank == 0:
         rows = tf.map_fn(
-            lambda row: distribution.sample(num_samples, seed=row), seed, fn_output_signature=distribution.dtype
+            lambda row: sample(distribution, num_samples, row), seed, fn_output_signature=distribution.dtype
         )
     else:
         rows = tf.map_fn(
             # The ellipsis before the index: behind it, TFP would compare the index with an ellipsis, and fail.
-            lambda item: distribution[..., item[0]].sample(num_samples, seed=item[1]),
+            lambda item: sample(distribution[..., item[0]], num_samples, item[1]),
             (tf.range(tf.shape(seed)[0]), seed),
             fn_output_signature=distribution.dtype,
         )  # [B, S, D]
     return tf.transpose(rows, [1, 0, *range(2, rows.shape.rank or 3)])
+
+
+def _sample_normal(distribution: tfd.Independent | tfd.Sample, num_samples: int | Tensor, seed: Tensor) -> Tensor:
+    base = distribution.distribution
+    loc, scale = base.loc, base.scale
+    if isinstance(distribution, tfd.Sample):
+        event = (..., *[tf.newaxis] * distribution.event_shape.rank)
+        loc, scale = loc[event], scale[event]
+    sizes = _sizes(tf.concat([distribution.batch_shape_tensor(), distribution.event_shape_tensor()], 0))
+    known = distribution.batch_shape.concatenate(distribution.event_shape)
+    if known.rank is not None:  # a size of 1, too, stays known where the others are not
+        sizes = [size if length is None else length for size, length in zip(sizes, known, strict=True)]
+    if _per_example(seed):
+        sizes = [tf.shape(seed)[0], sizes[-1]]
+    return loc + scale * normal([num_samples, *sizes], seed, base.dtype)
+
+
+def _sample_mixture(mixture: tfd.MixtureSameFamily, num_samples: int | Tensor, seed: Tensor) -> Tensor:
+    which, seed = split(seed)
+    of_components = sample(mixture.components_distribution, num_samples, seed)  # [S, ..., K, *event]
+    probs = tf.cumsum(mixture.mixture_distribution.probs_parameter(), axis=-1)
+    rank = 1 + mixture.batch_shape.rank
+    point = uniform(tf.shape(of_components)[:rank], which, probs.dtype)
+    chosen = tf.cast(point[..., tf.newaxis] >= probs[..., :-1] / probs[..., -1:], tf.int32)
+    return tf.gather(of_components, tf.reduce_sum(chosen, axis=-1), axis=rank, batch_dims=rank)

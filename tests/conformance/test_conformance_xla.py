@@ -26,7 +26,7 @@ def test_a_bernoulli_whose_gradient_infers_trains_under_xla():
     assert np.isfinite(model.fit(TRAINING_CASES[-1].images(4), verbose=0).history["loss"]).all()
 
 
-@pytest.mark.parametrize("name", ["vae", "latent_flow"])
+@pytest.mark.parametrize("name", ["vae", "iwae", "latent_flow"])
 def test_one_seed_gives_the_same_samples_with_and_without(name):
     model = Case(name, "image").model()
     compiled = tf.function(lambda: model.sample(4, seed=1), autograph=False, jit_compile=True)()
