@@ -211,6 +211,70 @@ def test_divergence_in_a_graph_where_sizes_are_unknown():
         np.testing.assert_array_equal(compiled(source, other), divergence(source, other))
 
 
+@pytest.mark.parametrize("mode", ["eager", "graph", "graph of unknown sizes"])
+def test_divergence_of_equally_many_points_has_the_gradient_of_finite_differences(mode):
+    source, target = (tf.constant(points[:30], tf.float64) for points in cloud("shifted", 60, 3))
+    rng = np.random.default_rng(0)
+    ways = tf.constant(rng.normal(size=(2, 30, 3)))
+
+    def slopes(source, target):
+        with tf.GradientTape() as tape:
+            tape.watch([source, target])
+            value = 3.0 * divergence(source, target)
+        return tape.gradient(value, [source, target])
+
+    if mode != "eager":
+        shape = [30, 3] if mode == "graph" else [None, None]
+        slopes = tf.function(slopes, autograph=False, input_signature=[tf.TensorSpec(shape, tf.float64)] * 2)
+    found = [tf.reduce_sum(slope * way) for slope, way in zip(slopes(source, target), ways, strict=True)]
+    step = 1e-5
+    for i, slope in enumerate(found):
+        moved = [divergence(source + sign * (1 - i) * ways[0], target + sign * i * ways[1]) for sign in (step, -step)]
+        np.testing.assert_allclose(slope, 3.0 * (moved[0] - moved[1]) / (2.0 * step), rtol=1e-6)
+
+
+def test_a_divergence_is_a_loss():
+    target = tf.constant(cloud("clustered", 100, 2)[0], tf.float32)
+    points = tf.Variable(cloud("shifted", 100, 2)[1], dtype=tf.float32)
+    optimizer = tf.keras.optimizers.SGD(30.0)
+
+    @tf.function
+    def step():
+        with tf.GradientTape() as tape:
+            loss = divergence(points, target)
+        optimizer.apply_gradients([(tape.gradient(loss, points), points)])
+        return loss
+
+    losses = [step().numpy() for _ in range(20)]
+    assert losses[-1] < 1e-3 * losses[0]
+
+
+def test_a_divergence_of_other_numbers_of_points_has_no_gradient():
+    def slope(source, target):
+        with tf.GradientTape() as tape:
+            tape.watch(source)
+            value = divergence(source, target)
+        return tape.gradient(value, source)
+
+    source, target = tf.ones([3, 2]), tf.zeros([2, 2])
+    with pytest.raises(ValueError, match=r"equally many points to have a gradient\. Received: 3 and 2$"):
+        slope(source, target)
+    unknown = tf.function(slope, autograph=False, input_signature=[tf.TensorSpec([None, 2])] * 2)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="equally many points to have a gradient"):
+        unknown(source, target)
+
+
+def test_a_solution_has_no_gradient_in_a_graph_either():
+    def slope(source):
+        with tf.GradientTape() as tape:
+            tape.watch(source)
+            cost = semidiscrete.solve(source, tf.zeros([4, 2])).cost
+        return tape.gradient(cost, source)
+
+    assert slope(tf.ones([4, 2])) is None
+    assert tf.function(lambda source: 1.0 if slope(source) is None else 0.0, autograph=False)(tf.ones([4, 2])) == 1.0
+
+
 @pytest.mark.parametrize("n", [20, 40, 80])
 def test_a_fraction_that_is_met_exactly_has_converged(n):
     # The default, 0.05, is not a number of float32, and a whole number of these points.

@@ -102,8 +102,9 @@ def solve(
     each as often as it has to take points, are a clustering into sizes that are given. "adam" is the paper's gradient
     descent on the dual, hundreds of times slower, and takes any masses.
 
-    It is meant for eager code; inside a `tf.function` it runs as a `tf.py_function`, without gradients, and where
-    TensorFlow has a single thread for operations ("inter-op", as on one core) about ten times slower.
+    It is meant for eager code; inside a `tf.function` it runs as a `tf.py_function`, and where TensorFlow has a single
+    thread for operations ("inter-op", as on one core) about ten times slower. A solution has no gradients: gather the
+    targets by its `assignment` for a loss that has, or take `tfzoo.transport.divergence`.
 
     Args:
       source: x, finite, ``[N, D]``.
@@ -303,7 +304,8 @@ def _in_graph(solve_eagerly: Any, source: TensorLike, target: TensorLike, *other
     """Runs `solve_eagerly` as an operation of a graph."""
     source, target = tf.convert_to_tensor(source), tf.convert_to_tensor(target)
     nested = [source, target, *others]
-    given = [part for part in tf.nest.flatten(nested) if part is not None]
+    # A tf.py_function has a gradient of its own, and here that fails: indices have none.
+    given = [tf.stop_gradient(part) for part in tf.nest.flatten(nested) if part is not None]
 
     def run(*values: Tensor) -> list[Tensor]:
         rest = iter(values)
